@@ -1,0 +1,30 @@
+# Every target sets up .venv when it is missing or out of date, and reuses it otherwise.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: test test-all check format clean
+
+test: $(STAMP)            ## fast tests
+	$(BIN)/pytest -q
+
+test-all: $(STAMP)        ## fast and slow tests
+	$(BIN)/pytest -q -m "slow or not slow"
+
+check: $(STAMP)           ## format, lint, types, readability limits
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python tools/measure.py src/sats --gate
+
+format: $(STAMP)          ## rewrite the files as `make check` wants them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" --constraint constraints.txt
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

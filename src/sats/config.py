@@ -1,0 +1,308 @@
+"""A run's settings: nested frozen dataclasses, to JSON and back. Read before torch is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+import tyro
+from typeguard import TypeCheckError, check_type
+
+from sats.methods import METHODS, Method, method_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MethodT_co = TypeVar("MethodT_co", bound=Method, covariant=True)
+
+
+def _short(name: str) -> Any:
+    """A second, short flag for an everyday setting."""
+    return tyro.conf.arg(aliases=[name])
+
+
+def _split(words: list[str]) -> tuple[str, ...]:
+    return tuple(part for part in words[0].split(",") if part)
+
+
+Names = Annotated[
+    tuple[str, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="A,B,...",
+        instance_from_str=_split,
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(name, str) for name in value),
+        str_from_instance=lambda names: [",".join(names)],
+    ),
+]
+"""Names with commas between them on the command line, a list in JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Images and masks."""
+
+    source: Literal["scenes", "folder"] = "scenes"
+    """Built-in composites of digits, or a folder of your own images and masks."""
+    root: Annotated[str, _short("--data")] = ""
+    """The folder, for source "folder"."""
+    classes: Annotated[Names, _short("--classes")] = ()
+    """Learn only these classes; the rest becomes background. Empty: all."""
+    has_background: Literal["auto", "yes", "no"] = "auto"
+    """Whether the folder's class 0 is a background; "auto" goes by its name."""
+    train_split: str = "train"
+    """The split to learn from."""
+    test_split: str = "val"
+    """The split to measure on."""
+    images: Annotated[int, _short("--images")] = 1000
+    """Scenes: training images; a quarter as many test images."""
+    image_size: int = 64
+    """Scenes: pixels per side."""
+    rebuild_index: Annotated[bool, _short("--rebuild-index")] = False
+    """Look through all masks again, even where the cached index seems up to date."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """Which classes arrive when."""
+
+    protocol: Annotated[str, _short("--protocol")] = "5-1"
+    """A-B: step 0 learns A classes, each later step B more."""
+    setting: Annotated[Literal["overlapped", "disjoint", "sequential", "partitioned"], _short("--setting")] = (
+        "overlapped"
+    )
+    """Which images and labels a step sees; see docs/data.md."""
+    steps: tuple[Names, ...] = ()
+    """The classes of each step by name, instead of a protocol: a,b c d,e is three steps."""
+    order: Names = ()
+    """Every class once, in the order to learn them. Empty: the data's own."""
+    order_seed: int | None = None
+    """Shuffle the order of the classes with this seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    name: Literal[
+        "segformer-tiny",
+        "segformer-b0",
+        "segformer-b1",
+        "segformer-b2",
+        "segformer-b3",
+        "segformer-b4",
+        "segformer-b5",
+    ] = "segformer-b0"
+    """Its size."""
+    weights: str = ""
+    """A local folder or a hub name to start from; an encoder alone will do. Empty: start at random."""
+    decoder_size: int = 0
+    """Channels of the head; 0: those of the model's authors (SATS: 256)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFactors:
+    """What the learning rate is multiplied by in each part of the model."""
+
+    encoder: float = 1.0
+    """For the encoder."""
+    decoder: float = 1.0
+    """For the decoder."""
+    classifier: float = 1.0
+    """For the classifier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The optimizer and its schedule."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """SGD with Nesterov momentum, or AdamW."""
+    lr: Annotated[float, _short("--lr")] = 0.01
+    """Learning rate of step 0."""
+    lr_later: Annotated[float, _short("--lr-later")] = 0.001
+    """Learning rate of every later step."""
+    factors: PartFactors = field(default_factory=PartFactors)
+    """Factors of the rate of step 0."""
+    factors_later: PartFactors = field(default_factory=PartFactors)
+    """Factors of the rate of every later step."""
+    momentum: float = 0.9
+    """SGD's momentum."""
+    weight_decay: float = 1e-4
+    """Decay of every trained parameter."""
+    power: float = 0.9
+    """The rate falls as (1 - iteration / iterations) ** power; 0 keeps it."""
+    warmup: float = 0.0
+    """Share of a step's iterations over which the rate rises linearly from near 0."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0: no limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A step's training."""
+
+    epochs: Annotated[int, _short("--epochs")] = 30
+    """Passes over the data in step 0."""
+    epochs_later: Annotated[int, _short("--epochs-later")] = 0
+    """Passes over the data in every later step; 0: as many as in step 0."""
+    batch_size: Annotated[int, _short("--batch-size")] = 24
+    """Images in one update, over all processes."""
+    accumulation: int = 1
+    """Parts in which a batch goes through the model, to save memory."""
+    crop: Annotated[int, _short("--crop")] = 512
+    """Side of the square training crops, in pixels."""
+    resize: int = 0
+    """Bring each image's short side to this many pixels first, in training and in tests; 0: do not."""
+    scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the random zoom."""
+    flip: bool = True
+    """Mirror half of the images."""
+    colour: float = 0.0
+    """Strength of random brightness, contrast and saturation."""
+    workers: Annotated[int, _short("--workers")] = -1
+    """Processes that load images; -1: chosen for the device."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; "no" is float32."""
+    log_every: int = 10
+    """Iterations between lines of metrics.jsonl."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a step's model is measured."""
+
+    mode: Literal["full", "crop"] = "full"
+    """Whole images, or the middle square after scaling to the training crop (as published codes do)."""
+    future: Literal["background", "ignore"] = "background"
+    """What pixels of classes not yet learned count as."""
+    batch_size: int = 16
+    """Images at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Generic[MethodT_co]):
+    """Everything that decides a run."""
+
+    recipe: tyro.conf.Suppress[str]
+    """The recipe it started from."""
+    method: MethodT_co
+    """The continual-learning method."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Images and masks."""
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    """Which classes arrive when."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """The optimizer and its schedule."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """A step's training."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How a step's model is measured."""
+    seed: int = 0
+    """Decides initial weights, order of images, augmentation and dropout."""
+    start_from: Annotated[str, _short("--from")] = ""
+    """A finished step-0 folder to start from, instead of training step 0."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def _check(config: RunConfig[Method]) -> None:
+    """Refuse settings that cannot work, before anything is written."""
+    positive = {
+        "train.epochs": config.train.epochs,
+        "train.batch_size": config.train.batch_size,
+        "train.accumulation": config.train.accumulation,
+        "train.crop": config.train.crop,
+        "train.log_every": config.train.log_every,
+        "evaluation.batch_size": config.evaluation.batch_size,
+    }
+    for name, value in positive.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}.")
+    if config.train.batch_size % config.train.accumulation:
+        raise ValueError(
+            f"A batch of {config.train.batch_size} does not divide into {config.train.accumulation} equal parts: "
+            "change train.batch_size or train.accumulation."
+        )
+    if not 0 < config.train.scale[0] <= config.train.scale[1]:
+        raise ValueError(f"train.scale is a range such as 0.5 2.0, not {config.train.scale}.")
+    if config.data.source == "folder" and not config.data.root:
+        raise ValueError("Where is the data? Name its folder with --data DIR.")
+    if config.seed < 0:
+        raise ValueError(f"seed must not be negative, got {config.seed}.")
+
+
+def to_json(config: RunConfig[Method]) -> str:
+    """The settings as JSON, the method's name among its fields."""
+    values = dataclasses.asdict(config)
+    values["method"] = {"name": method_name(config.method), **values["method"]}
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
+    """The settings of `to_json`'s text; ValueError names an unknown key and the nearest right one."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is no JSON: {error}.") from error
+    if not isinstance(values, dict) or not isinstance(values.get("method"), dict):
+        raise ValueError(f"{where} is no run's configuration: it has no method.")
+    name = values["method"].pop("name", None)
+    if name not in METHODS:
+        raise ValueError(f"{where}: {unknown('method', str(name), METHODS)}")
+    return typing.cast("RunConfig[Method]", _build(RunConfig, values, where, {"method": METHODS[name]}))
+
+
+def read_config(path: Path) -> RunConfig[Method]:
+    """The settings in the file ``path``."""
+    try:
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def unknown(kind: str, name: str, known: typing.Iterable[str]) -> str:
+    """A sentence about an unknown name, with the nearest known one."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}."
+    return f"There is no {kind} {name!r}; {hint}"
+
+
+def _build(kind: type[Any], values: Mapping[str, Any], where: str, concrete: Mapping[str, type[Any]]) -> Any:
+    """An instance of the dataclass ``kind``; ``concrete`` names the classes of fields typed by a variable."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected the settings of {kind.__name__}, got {values!r}.")
+    types = {**typing.get_type_hints(kind), **concrete}
+    names = [entry.name for entry in dataclasses.fields(kind)]
+    for name in values:
+        if name not in names:
+            raise ValueError(f"{where}: {unknown('setting', name, names)}")
+    arguments = {name: _convert(types[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}.") from error
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast("type[Any]", kind), value, where, {})
+    value = _tuples(value)
+    try:
+        return check_type(value, kind)
+    except TypeCheckError as error:
+        raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}.") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, at every depth."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

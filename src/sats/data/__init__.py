@@ -1,0 +1,1 @@
+"""Images and masks: sources, the class stream, augmentation, loading."""

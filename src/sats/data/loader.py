@@ -1,0 +1,174 @@
+"""Batches that can be resumed at any iteration, the same whatever the number of workers."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sats.data.transforms import MEAN, STD
+from sats.types import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from sats.data.stream import Samples
+    from sats.data.transforms import TestTransform, TrainTransform
+
+Ticket = tuple[int, int, int]
+"""Epoch, position in the sample list, and how often that position came before in the epoch."""
+
+
+@dataclass(frozen=True)
+class _TrainSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Augmented samples; each draw is seeded by (seed, epoch, sample), so that workers do not matter."""
+
+    samples: Samples
+    transform: TrainTransform
+    seed: Sequence[int]
+
+    def __getitem__(self, ticket: Ticket) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng([*self.seed, *ticket])
+        image, mask = self.samples[ticket[1]]
+        pixels, labels = self.transform(image, mask, rng)
+        return torch.from_numpy(pixels), torch.from_numpy(labels)
+
+
+@dataclass(frozen=True)
+class _TestSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    samples: Samples
+    transform: TestTransform
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, labels = self.transform(*self.samples[position])
+        return torch.from_numpy(pixels.copy()), torch.from_numpy(labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLoader:
+    """A step's training batches, numbered by iteration through all epochs.
+
+    ``batch_size`` images make one update, in ``accumulation`` micro-batches; with several processes each takes its
+    share of every micro-batch. ``seed`` (any number of integers) decides order and augmentation. Fewer images than a
+    batch are repeated to fill it; otherwise an epoch's incomplete last batch is dropped.
+    """
+
+    samples: Samples
+    transform: TrainTransform
+    batch_size: int
+    seed: Sequence[int]
+    accumulation: int = 1
+    workers: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    process: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.accumulation * self.processes):
+            raise ValueError(
+                f"A batch of {self.batch_size} cannot be shared evenly by {self.processes} processes in "
+                f"{self.accumulation} micro-batches: choose a multiple of {self.accumulation * self.processes}."
+            )
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that one process sees at a time."""
+        return self.batch_size // (self.accumulation * self.processes)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Updates in one pass over the data, at least 1."""
+        return max(1, len(self.samples) // self.batch_size)
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """The micro-batches of iterations ``start`` to ``stop``, in order, ``accumulation`` for each."""
+        yield from self._load(_Schedule(self, range(start, stop)))
+
+    def one_pass(self) -> Iterator[Batch]:
+        """This process's share of all images once, augmented, for statistics; the last batch may be smaller."""
+        size = self.micro_batch_size
+        mine = range(self.process, len(self.samples), self.processes)
+        epoch = 2**31  # draws of its own, shared with no training epoch
+        tickets = [(epoch, position, 0) for position in mine]
+        yield from self._load([tickets[first : first + size] for first in range(0, len(tickets), size)])
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The samples of ``epoch`` in the order in which they are drawn."""
+        return np.random.default_rng([*self.seed, epoch]).permutation(len(self.samples))
+
+    def micro_batches(self, iteration: int, order: NDArray[np.int64]) -> list[list[Ticket]]:
+        """This process's micro-batches of an iteration, whose epoch draws in ``order``."""
+        epoch, update = divmod(iteration, self.iterations_per_epoch)
+        slots = range(update * self.batch_size, (update + 1) * self.batch_size)
+        tickets = [(epoch, int(order[slot % len(order)]), slot // len(order)) for slot in slots]
+        size = self.micro_batch_size
+        shares = [tickets[first : first + size] for first in range(0, self.batch_size, size)]
+        return shares[self.process :: self.processes]
+
+    def _load(self, tickets: Iterable[list[Ticket]]) -> Iterator[Batch]:
+        dataset = _TrainSet(self.samples, self.transform, self.seed)
+        pinned = self.device.type == "cuda"
+        loader = DataLoader(
+            dataset,
+            batch_sampler=tickets,
+            num_workers=self.workers,
+            pin_memory=pinned,
+            generator=torch.Generator(),
+        )
+        for images, labels in loader:
+            yield to_batch(images, labels, self.device)
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """The tickets of ``iterations``, made as they are needed."""
+
+    loader: TrainLoader
+    iterations: range
+
+    def __iter__(self) -> Iterator[list[Ticket]]:
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        for iteration in self.iterations:
+            if iteration // self.loader.iterations_per_epoch != epoch:
+                epoch = iteration // self.loader.iterations_per_epoch
+                order = self.loader.order(epoch)
+            yield from self.loader.micro_batches(iteration, order)
+
+
+def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device) -> Batch:
+    """A batch on ``device``, normalised there; ``images`` [B, H, W, 3] and ``labels`` [B, h, w], both uint8."""
+    images = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
+    return Batch((images - mean) / std, labels.to(device, non_blocking=True).long())
+
+
+def evaluation_batches(
+    samples: Samples, transform: TestTransform, batch_size: int, workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """Every sample once, images of equal size together, nothing padded; at most ``batch_size`` in a batch."""
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for position in range(len(samples)):
+        groups[transform.shape(samples.size(position))].append(position)
+    plan = [
+        members[first : first + batch_size]
+        for members in groups.values()
+        for first in range(0, len(members), batch_size)
+    ]
+    loader = DataLoader(
+        _TestSet(samples, transform), batch_sampler=plan, num_workers=workers, generator=torch.Generator()
+    )
+    for images, labels in loader:
+        yield to_batch(images, labels, device)
+
+
+def sensible_workers(device: torch.device) -> int:
+    """Loader processes when the user names no number: none on a CPU that trains, up to 8 beside a GPU."""
+    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))

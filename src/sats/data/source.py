@@ -1,0 +1,49 @@
+"""What a source of images and masks is, whatever it is stored in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+NOT_LEARNED_YET = "background: not learned yet"
+"""Name of the class 0 given to a set that has no background of its own."""
+
+
+class Source(ABC):
+    """One split of a data set: images, masks of class indices, and the names of the classes.
+
+    ``classes[0]`` is the background. Masks hold indices into ``classes``, or IGNORE. A source is opened in the
+    main process and read in the loader's workers, so it must survive pickling; it holds paths or seeds, no
+    open files.
+    """
+
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of images."""
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """A name for image ``index`` that stays the same from run to run."""
+
+    @abstractmethod
+    def image(self, index: int) -> Image.Image:
+        """Image ``index``, in RGB."""
+
+    @abstractmethod
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """The class index of every pixel of image ``index``: [H, W], IGNORE where unknown."""
+
+    @abstractmethod
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of image ``index``, without decoding it."""
+
+    @abstractmethod
+    def presence(self) -> NDArray[np.bool_]:
+        """Which classes each image holds: [images, classes]; column 0 (background) is never asked for."""

@@ -1,0 +1,227 @@
+"""The class stream: a protocol, a setting and a class order turn a source into steps."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sats.types import BACKGROUND, IGNORE, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from sats.data.source import Source
+
+Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
+Future = Literal["background", "ignore"]
+
+
+def parse_protocol(protocol: str, num_foreground: int) -> tuple[int, ...]:
+    """How many classes each step of an "A-B" protocol adds: step 0 learns A, each later one B.
+
+    ValueError where it is no protocol, or its steps don't come out even on ``num_foreground`` classes.
+    """
+    if not protocol:
+        raise ValueError(
+            f"Which of the {num_foreground} classes arrive when? Give --protocol A-B (A classes, then B a step), "
+            "or list the steps with --stream.steps."
+        )
+    first, dash, later = protocol.partition("-")
+    if not (dash and first.isdecimal() and later.isdecimal() and int(first) and int(later)):
+        raise ValueError(f"{protocol!r} is no protocol: write A-B, for example 15-1 (15 classes, then 1 a step).")
+    start, size = int(first), int(later)
+    steps, rest = divmod(num_foreground - start, size)
+    if steps < 1 or rest:
+        raise ValueError(
+            f"Protocol {protocol} does not come out even on {num_foreground} classes (background aside): "
+            f"A + k B must be {num_foreground}. {_nearest_protocols(start, size, num_foreground)}"
+            "or list the steps yourself with --stream.steps."
+        )
+    return (start, *[size] * steps)
+
+
+def _nearest_protocols(start: int, size: int, num_foreground: int) -> str:
+    """A suggestion with the nearest A that fits B, where there is one."""
+    fitting = range(num_foreground % size or size, num_foreground, size)
+    if not fitting:
+        return "Choose a smaller B, "
+    return f"Take for example {min(fitting, key=lambda other: abs(other - start))}-{size}, "
+
+
+def class_groups(
+    names: Sequence[str],
+    protocol: str,
+    steps: Sequence[Sequence[str]],
+    order: Sequence[str],
+    order_seed: int | None,
+) -> tuple[tuple[int, ...], ...]:
+    """The source's class indices that each step learns, without the background.
+
+    ``names`` are the source's classes, background first. ``steps`` lists classes by name and overrides the rest;
+    otherwise ``protocol`` cuts the classes in their own order, in ``order`` (every class once), or shuffled
+    by ``order_seed``.
+    """
+    if steps:
+        return tuple(tuple(_indices(group, names)) for group in _without_repeats(steps))
+    foreground = list(range(BACKGROUND + 1, len(names)))
+    if order:
+        foreground = _indices(order, names)
+        if sorted(foreground) != list(range(BACKGROUND + 1, len(names))):
+            missing = sorted(set(names[BACKGROUND + 1 :]) - set(order))
+            raise ValueError(f"The class order must name every class once; missing: {', '.join(missing) or 'none'}.")
+    elif order_seed is not None:
+        foreground = [int(index) for index in np.random.default_rng(order_seed).permutation(foreground)]
+    ends = np.cumsum(parse_protocol(protocol, len(foreground)))
+    return tuple(tuple(foreground[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _without_repeats(steps: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    flat = [name for group in steps for name in group]
+    repeated = sorted({name for name in flat if flat.count(name) > 1})
+    if repeated:
+        raise ValueError(f"A class can be learned once only; listed twice in the steps: {', '.join(repeated)}.")
+    return steps
+
+
+def _indices(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
+    indices = []
+    for name in wanted:
+        if name not in names[BACKGROUND + 1 :]:
+            near = difflib.get_close_matches(name, names[BACKGROUND + 1 :], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the classes are {', '.join(names[1:])}."
+            raise ValueError(f"There is no class {name!r} in the data: {hint}")
+        indices.append(names.index(name))
+    return indices
+
+
+def assign_images(
+    presence: NDArray[np.bool_], groups: Sequence[Sequence[int]], setting: Setting, seed: int = 0
+) -> list[NDArray[np.int64]]:
+    """The images that each step sees, as sorted indices.
+
+    ``presence`` [images, classes] says which classes an image holds; ``groups`` which classes each step learns.
+    overlapped: every image with a class of the step. disjoint and sequential: and no class of a later step.
+    partitioned (arXiv 2405.09858): each image belongs to the step of one of its foreground classes, drawn
+    uniformly with ``seed``.
+    """
+    has = np.stack([presence[:, list(group)].any(axis=1) for group in groups], axis=1)
+    if setting == "partitioned":
+        owner = _draw_owner(presence, groups, seed)
+        chosen = [owner == step for step in range(len(groups))]
+    elif setting == "overlapped":
+        chosen = [has[:, step] for step in range(len(groups))]
+    else:
+        chosen = [has[:, step] & ~has[:, step + 1 :].any(axis=1) for step in range(len(groups))]
+    return [np.flatnonzero(mask) for mask in chosen]
+
+
+def _draw_owner(presence: NDArray[np.bool_], groups: Sequence[Sequence[int]], seed: int) -> NDArray[np.int64]:
+    """The step of one foreground class of each image, drawn uniformly from those it holds; -1 without any."""
+    step_of_class = np.full(presence.shape[1], -1)
+    for step, group in enumerate(groups):
+        step_of_class[list(group)] = step
+    candidates = presence & (step_of_class >= 0)
+    draws = np.where(candidates, np.random.default_rng(seed).random(candidates.shape), -1.0)
+    owner: NDArray[np.int64] = np.where(candidates.any(axis=1), step_of_class[draws.argmax(axis=1)], -1)
+    return owner
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some images of a source, with masks in a step's channels; ``table`` [256] maps the source's ids."""
+
+    source: Source
+    indices: NDArray[np.int64]
+    table: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """An RGB image and its labels [H, W]."""
+        index = int(self.indices[position])
+        return self.source.image(index), self.table[self.source.mask(index)]
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width of an image, without decoding it."""
+        return self.source.size(int(self.indices[position]))
+
+
+class Stream:
+    """The steps of a data source under a protocol and a setting.
+
+    ``groups`` lists the source's class indices that each step learns; channels of the model follow that order,
+    after the background. ``all_at_once`` makes one step of them, with every label: joint training.
+    """
+
+    def __init__(
+        self,
+        train: Source,
+        test: Source,
+        groups: Sequence[Sequence[int]],
+        setting: Setting = "overlapped",
+        seed: int = 0,
+        all_at_once: bool = False,
+    ) -> None:
+        self.train_source, self.test_source, self.setting = train, test, setting
+        self.num_first = BACKGROUND + 1 + len(groups[0])
+        if all_at_once:
+            groups = [[index for group in groups for index in group]]
+        self.groups = [list(group) for group in groups]
+        self.steps = _steps(self.groups)
+        self._images = assign_images(train.presence(), self.groups, setting, seed)
+        for group, images in zip(self.groups, self._images, strict=True):
+            if not len(images):
+                raise ValueError(
+                    f"No training image for the step that learns {', '.join(self._name(index) for index in group)} "
+                    f"(setting {setting}): leave these classes out, or add images that hold them."
+                )
+
+    def _name(self, index: int) -> str:
+        return self.train_source.classes[index]
+
+    def new_names(self, step: Step) -> tuple[str, ...]:
+        """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
+        names = tuple(self._name(index) for index in self.groups[step.index])
+        return names if step.index else (self._name(BACKGROUND), *names)
+
+    def names(self, step: Step) -> tuple[str, ...]:
+        """The names of every channel known in ``step``, old ones first."""
+        return tuple(name for earlier in self.steps[: step.index + 1] for name in self.new_names(earlier))
+
+    def train_samples(self, step: Step) -> Samples:
+        """The step's training images; old classes are background in their labels (but not in "sequential")."""
+        first = 0 if self.setting == "sequential" else step.index
+        table = self._table(first, step.index, unseen=BACKGROUND)
+        return Samples(self.train_source, self._images[step.index], table)
+
+    def test_samples(self, step: Step, future: Future) -> Samples:
+        """Every test image, labelled with all classes seen so far; later ones are background or ignored."""
+        unseen = IGNORE if future == "ignore" else BACKGROUND
+        table = self._table(0, step.index, unseen)
+        return Samples(self.test_source, np.arange(len(self.test_source)), table)
+
+    def _table(self, first: int, last: int, unseen: int) -> NDArray[np.uint8]:
+        """Channel of each source id: classes of steps ``first`` to ``last`` keep theirs."""
+        in_stream = [index for group in self.groups for index in group]
+        table = np.full(256, BACKGROUND, dtype=np.uint8)
+        table[in_stream] = unseen
+        table[IGNORE] = IGNORE
+        for step, group in zip(self.steps[first : last + 1], self.groups[first : last + 1], strict=True):
+            table[group] = range(step.first_new, step.num_seen)
+        return table
+
+
+def _steps(groups: Sequence[Sequence[int]]) -> tuple[Step, ...]:
+    steps, seen = [], 0
+    for index, group in enumerate(groups):
+        added = len(group) + (BACKGROUND + 1 if index == 0 else 0)
+        steps.append(Step(index, seen, added))
+        seen += added
+    return tuple(steps)

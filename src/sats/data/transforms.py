@@ -1,0 +1,132 @@
+"""Operations on an image and its mask together: one pass of scaling, cropping and flipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from sats.types import IGNORE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+"""ImageNet's, in RGB of 0 to 1: what the pretrained encoders expect."""
+FILL = (124, 116, 104)
+"""MEAN in 0 to 255: what lies outside an image, near 0 after normalisation."""
+
+
+def resized(size: tuple[int, int], short_side: int) -> tuple[int, int]:
+    """(height, width) scaled so that the shorter is ``short_side``; 0 leaves them as they are."""
+    if not short_side:
+        return size
+    factor = short_side / min(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random zoom, crop, flip and colour for training; every draw comes from the generator it is called with.
+
+    Images are scaled to a short side of ``resize`` pixels (0: not), then by a factor drawn from ``scale``, and
+    ``crop`` x ``crop`` pixels are taken from them; what lies outside the image is FILL and IGNORE. ``colour`` is the
+    strength of the random brightness, contrast and saturation, 0 for none.
+    """
+
+    crop: int
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: bool = True
+    resize: int = 0
+    colour: float = 0.0
+
+    def __call__(self, image: Image.Image, mask: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
+        """An image [crop, crop, 3] and its labels [crop, crop], both uint8."""
+        factor = rng.uniform(*self.scale)
+        if self.resize:
+            factor *= self.resize / min(image.size)
+        across = _window(image.width, self.crop, factor, rng)
+        down = _window(image.height, self.crop, factor, rng)
+        pixels = np.empty((self.crop, self.crop, 3), dtype=np.uint8)
+        pixels[:] = FILL
+        labels = np.full((self.crop, self.crop), IGNORE, dtype=np.uint8)
+        box = (across.start, down.start, across.stop, down.stop)
+        size = (across.size, down.size)
+        part = image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        target = (
+            slice(down.offset, down.offset + down.size),
+            slice(across.offset, across.offset + across.size),
+        )
+        pixels[target] = _jitter(np.asarray(part), self.colour, rng)
+        labels[target] = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST, box=box))
+        if self.flip and rng.random() < 0.5:
+            pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+        return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Along one side: pixels ``start`` to ``stop`` of the image fill ``size`` pixels of the crop from ``offset``."""
+
+    start: float
+    stop: float
+    size: int
+    offset: int
+
+
+def _window(length: int, crop: int, factor: float, rng: np.random.Generator) -> _Window:
+    scaled = max(1, round(length * factor))
+    if scaled <= crop:  # the whole side, somewhere within the crop
+        return _Window(0.0, float(length), scaled, int(rng.integers(crop - scaled + 1)))
+    start = int(rng.integers(scaled - crop + 1)) * length / scaled
+    return _Window(start, min(float(length), start + crop * length / scaled), crop, 0)
+
+
+def _jitter(pixels: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Random brightness, contrast and saturation, each a factor within 1 +- ``strength``."""
+    if not strength:
+        return pixels
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, size=3)
+    values = pixels.astype(np.float32) * brightness
+    values = (values - values.mean()) * contrast + values.mean()
+    grey = values.mean(axis=2, keepdims=True)
+    jittered: NDArray[np.uint8] = ((values - grey) * saturation + grey).clip(0, 255).astype(np.uint8)
+    return jittered
+
+
+@dataclass(frozen=True)
+class TestTransform:
+    """What a test image goes through, always the same.
+
+    Without ``crop``, the image is scaled to a short side of ``resize`` pixels (0: not) and its labels stay at their
+    own size: predictions are brought to them. With ``crop``, image and labels are scaled to a short side of
+    ``crop`` and the middle ``crop`` x ``crop`` pixels are kept, as the field's published codes test.
+    """
+
+    __test__ = False  # it is no test of pytest's
+
+    resize: int = 0
+    crop: int = 0
+
+    def __call__(self, image: Image.Image, mask: NDArray[np.uint8]) -> Pair:
+        """An image [h, w, 3] and labels, both uint8."""
+        height, width = resized((image.height, image.width), self.crop or self.resize)
+        if (width, height) != image.size:
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        if not self.crop:
+            return np.asarray(image), mask
+        resized_mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+        top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        middle = (slice(top, top + self.crop), slice(left, left + self.crop))
+        return np.ascontiguousarray(np.asarray(image)[middle]), np.ascontiguousarray(resized_mask[middle])
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """What decides which images may share a batch: the (h, w) that the model sees, and the labels' (H, W)."""
+        if self.crop:
+            return (self.crop, self.crop, self.crop, self.crop)
+        return (*resized(size, self.resize), *size)

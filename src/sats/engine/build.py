@@ -1,0 +1,86 @@
+"""From settings to the things they name: sources, stream, loaders, the first model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sats.data.folder import FolderSource
+from sats.data.loader import TrainLoader, sensible_workers
+from sats.data.scenes import ScenesSource
+from sats.data.stream import Stream, class_groups
+from sats.data.transforms import TestTransform, TrainTransform
+from sats.models import checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+    from sats.config import RunConfig
+    from sats.data.source import Source
+    from sats.methods import Method
+    from sats.models.segmenter import Segmenter
+    from sats.types import Step
+
+HAS_BACKGROUND = {"auto": None, "yes": True, "no": False}
+TEST_SHARE = 4
+"""Scenes: one test image for so many training images."""
+
+
+def open_source(config: RunConfig[Method], split: str) -> Source:
+    """One split of the data that ``config`` names; ValueError where something is wrong with it."""
+    data = config.data
+    if data.source == "scenes":
+        images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
+        return ScenesSource(split, images, data.image_size, classes=data.classes or None)
+    return FolderSource(
+        Path(data.root).expanduser(),
+        split,
+        data.classes,
+        has_background=HAS_BACKGROUND[data.has_background],
+        rebuild_index=data.rebuild_index,
+    )
+
+
+def build_stream(config: RunConfig[Method]) -> Stream:
+    """The steps of the data under the configured protocol, setting and class order."""
+    train = open_source(config, config.data.train_split)
+    test = open_source(config, config.data.test_split)
+    settings = config.stream
+    groups = class_groups(train.classes, settings.protocol, settings.steps, settings.order, settings.order_seed)
+    return Stream(train, test, groups, settings.setting, seed=config.seed, all_at_once=config.method.data == "all")
+
+
+def train_loader(
+    config: RunConfig[Method], stream: Stream, step: Step, device: torch.device, process: int, processes: int
+) -> TrainLoader:
+    """The batches of ``step`` for one of the run's processes."""
+    settings = config.train
+    transform = TrainTransform(settings.crop, settings.scale, settings.flip, settings.resize, settings.colour)
+    return TrainLoader(
+        samples=stream.train_samples(step),
+        transform=transform,
+        batch_size=settings.batch_size,
+        seed=(config.seed, step.index),
+        accumulation=settings.accumulation,
+        workers=workers(config, device),
+        device=device,
+        process=process,
+        processes=processes,
+    )
+
+
+def workers(config: RunConfig[Method], device: torch.device) -> int:
+    """How many processes load images."""
+    return sensible_workers(device) if config.train.workers < 0 else config.train.workers
+
+
+def evaluation_transform(config: RunConfig[Method]) -> TestTransform:
+    """What test images go through."""
+    crop = config.train.crop if config.evaluation.mode == "crop" else 0
+    return TestTransform(resize=config.train.resize, crop=crop)
+
+
+def first_model(config: RunConfig[Method], stream: Stream) -> Segmenter:
+    """The model before step 0, with the channels of step 0."""
+    model = config.model
+    return checkpoint.create(model.name, stream.names(stream.steps[0]), model.weights, model.decoder_size)

@@ -1,0 +1,105 @@
+"""A run's folder: its files, written beside and renamed into place. Used before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sats.config import RunConfig, read_config, to_json
+from sats.evaluation.scores import Scores, read_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sats.methods import Method
+
+CONFIG = "config.json"
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder at ``path`` with everything one run leaves behind."""
+
+    path: Path
+
+    @property
+    def config_path(self) -> Path:
+        """The settings, enough to run it again."""
+        return self.path / CONFIG
+
+    @property
+    def metrics_path(self) -> Path:
+        """One line for each logged iteration."""
+        return self.path / "metrics.jsonl"
+
+    def step(self, index: int) -> Path:
+        """The folder of a finished step: model, scores, confusion matrix, the method's state."""
+        return self.path / f"step-{index}"
+
+    def config(self) -> RunConfig[Method]:
+        """The run's settings."""
+        return read_config(self.config_path)
+
+    def scores(self) -> list[Scores]:
+        """The scores of the finished steps, in order."""
+        found: list[Scores] = []
+        while (path := self.step(len(found)) / SCORES).is_file():
+            found.append(read_scores(path))
+        return found
+
+    def discard_unless_begun(self) -> None:
+        """Remove the folder of a run that never began: one without a finished step or a logged iteration."""
+        if not self.metrics_path.exists() and not self.step(0).exists():
+            shutil.rmtree(self.path)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file, so that a reader sees the old one or the whole new one."""
+        write_text(self.path / name, text)
+
+    @contextmanager
+    def writing_step(self, index: int) -> Iterator[Path]:
+        """A folder to fill; it becomes the step's when the context ends without an error."""
+        final = self.step(index)
+        beside = final.with_name(f"{final.name}.tmp")
+        if beside.exists():
+            shutil.rmtree(beside)
+        beside.mkdir()
+        yield beside
+        if final.exists():
+            shutil.rmtree(final)
+        beside.rename(final)
+
+
+def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
+    """A new run folder with its configuration; ValueError if ``path`` holds anything already."""
+    folder = RunFolder(path)
+    if folder.config_path.is_file():
+        raise ValueError(f"{path} holds a run already: choose another folder with --out, or remove it.")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        folder.write(CONFIG, to_json(config))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}. Choose another folder with --out.") from error
+    return folder
+
+
+def unused_folder(parent: Path, name: str) -> Path:
+    """``parent / name``, or with the first number behind it that is not taken."""
+    path, number = parent / name, 2
+    while path.exists():
+        path, number = parent / f"{name}-{number}", number + 1
+    return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` beside ``path`` and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

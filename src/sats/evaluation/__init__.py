@@ -1,0 +1,1 @@
+"""From predictions to scores: the confusion matrix and every figure made of it."""

@@ -1,0 +1,38 @@
+"""One confusion matrix over a whole data set: what every score is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from sats.types import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from torch import Tensor
+
+    from sats.models.segmenter import Segmenter
+    from sats.types import Batch
+
+
+@torch.inference_mode()
+def confusion_matrix(
+    model: Segmenter, batches: Iterable[Batch], scores: Callable[[Tensor], Tensor] = lambda logits: logits
+) -> Tensor:
+    """Pixels by true class (rows) and predicted class (columns): [C, C], int64, on the CPU.
+
+    ``scores`` turns logits into what the prediction is the argmax of. Predictions are brought to the labels'
+    resolution; IGNORE is left out.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    matrix = MulticlassConfusionMatrix(len(model.classes), ignore_index=IGNORE, validate_args=False).to(device)
+    for batch in batches:
+        height, width = batch.labels.shape[-2:]
+        predictions = scores(model(batch.images).logits_at((height, width))).argmax(dim=1)
+        matrix.update(predictions, batch.labels)
+    counts: Tensor = matrix.compute()
+    return counts.cpu()

@@ -1,0 +1,136 @@
+"""Every figure of the field, from a confusion matrix and the scores of the steps before."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sats.types import BACKGROUND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores after one step; figures in 0..1, None where undefined.
+
+    ``iou``: intersection over union of each class, None where the test set has no pixel of it. ``pixels``: ground-truth
+    pixels of each class. ``miou``: "all" (every class seen, background included), "old" (the classes of step 0),
+    "old_without_background", "new" (classes of later steps), "avg" (mean of "all" over the steps so far) and "hiou"
+    (harmonic mean of old and new). ``forgetting``: for each class known before this step, its best IoU so far minus
+    its IoU now.
+    """
+
+    step: int
+    classes: tuple[str, ...]
+    iou: dict[str, float | None]
+    pixels: dict[str, int]
+    miou: dict[str, float | None]
+    forgetting: dict[str, float]
+
+    def to_json(self) -> str:
+        """The scores as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """The classes left out of every mean, because the test set has no pixel of them."""
+        return tuple(name for name in self.classes if self.iou[name] is None)
+
+
+def read_scores(path: Path) -> Scores:
+    """The scores in the file ``path``."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Scores(**{**values, "classes": tuple(values["classes"])})
+
+
+def compute_scores(
+    confusion: NDArray[np.int64],
+    classes: Sequence[str],
+    step: int,
+    num_first: int,
+    history: Sequence[Scores] = (),
+) -> Scores:
+    """The scores of ``confusion`` [C, C] (rows: truth), whose first ``num_first`` ``classes`` are those of step 0.
+
+    ``history`` holds the scores of the earlier steps, in order.
+    """
+    iou = class_iou(confusion, classes)
+    values = list(iou.values())
+    everything, old = mean(values), mean(values[:num_first])
+    new = mean(values[num_first:])
+    miou = {
+        "all": everything,
+        "old": old,
+        "old_without_background": mean(values[BACKGROUND + 1 : num_first]),
+        "new": new,
+        "avg": mean([*(earlier.miou["all"] for earlier in history), everything]),
+        "hiou": harmonic_mean(old, new),
+    }
+    pixels = dict(zip(classes, confusion.sum(axis=1).tolist(), strict=True))
+    return Scores(step, tuple(classes), iou, pixels, miou, forgetting(iou, history))
+
+
+def class_iou(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float | None]:
+    """Intersection over union of each class; None where it has no ground-truth pixel."""
+    hit = confusion.diagonal().tolist()
+    true, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    return {
+        name: hit[index] / (true[index] + predicted[index] - hit[index]) if true[index] else None
+        for index, name in enumerate(classes)
+    }
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of those values that are defined; None if none is."""
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
+
+
+def harmonic_mean(first: float | None, second: float | None) -> float | None:
+    """2 a b / (a + b), 0 where both are 0; None if either is undefined."""
+    if first is None or second is None:
+        return None
+    return 2 * first * second / (first + second) if first + second else 0.0
+
+
+def forgetting(iou: dict[str, float | None], history: Sequence[Scores]) -> dict[str, float]:
+    """For each class known before, its best IoU so far (now included) minus its IoU now."""
+    lost = {}
+    for name in history[-1].classes if history else ():
+        earlier = [scores.iou[name] for scores in history if name in scores.iou]
+        now = iou[name]
+        if now is not None:
+            lost[name] = max([now, *(value for value in earlier if value is not None)]) - now
+    return lost
+
+
+def backward_transfer(history: Sequence[Scores]) -> float | None:
+    """BWT: the mean, over classes learned before the last step, of IoU now minus IoU when learned.
+
+    Negative where classes were forgotten; None after the first step. The background is left out.
+    """
+    last = history[-1].iou
+    changes: list[float | None] = []
+    known = BACKGROUND + 1
+    for scores in history[:-1]:
+        for name in scores.classes[known:]:
+            learned, now = scores.iou[name], last[name]
+            changes.append(None if learned is None or now is None else now - learned)
+        known = len(scores.classes)
+    return mean(changes)
+
+
+def ratio_to_joint(scores: Scores, joint: Scores) -> float | None:
+    """All-mIoU as a share of that of joint training on the same classes; None if undefined."""
+    if set(scores.classes) != set(joint.classes):
+        raise ValueError("The joint run knows other classes, so their means do not compare.")
+    own, bound = scores.miou["all"], joint.miou["all"]
+    return own / bound if own is not None and bound else None

@@ -1,0 +1,65 @@
+"""Scores as a table for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from sats.evaluation.scores import backward_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.evaluation.scores import Scores
+
+FIGURES = {
+    "all": "all classes",
+    "old": "old (step 0)",
+    "old_without_background": "old, no background",
+    "new": "new (later steps)",
+    "hiou": "hIoU of old and new",
+    "avg": "mean of all, so far",
+}
+
+
+def percent(value: float | None) -> str:
+    """A share as percent with one decimal, or a dash."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def class_table(history: Sequence[Scores]) -> Table:
+    """IoU of each class after each step, in percent, and what the class lost since its best."""
+    table = Table(title="IoU of each class, %", title_justify="left")
+    table.add_column("class", overflow="fold")
+    for scores in history:
+        table.add_column(f"step {scores.step}", justify="right")
+    table.add_column("forgot", justify="right")
+    last = history[-1]
+    for name in last.classes:
+        cells = [percent(scores.iou[name]) if name in scores.iou else "" for scores in history]
+        lost = percent(last.forgetting[name]) if name in last.forgetting else ""
+        table.add_row(escape(name), *cells, lost)
+    return table
+
+
+def figure_table(history: Sequence[Scores]) -> Table:
+    """The mean IoUs after each step, in percent; backward transfer in the last column's own row."""
+    table = Table(title="mIoU, %", title_justify="left")
+    table.add_column("mean over")
+    for scores in history:
+        table.add_column(f"step {scores.step}", justify="right")
+    for key, label in FIGURES.items():
+        table.add_row(label, *[percent(scores.miou[key]) for scores in history])
+    transfers = [backward_transfer(history[: index + 1]) for index in range(len(history))]
+    table.add_row("backward transfer", *[percent(value) for value in transfers])
+    return table
+
+
+def unmeasured_note(scores: Scores) -> str:
+    """A line on the classes that no mean counts; empty if there are none."""
+    names = scores.unmeasured
+    if not names:
+        return ""
+    return f"{len(names)} of {len(scores.classes)} classes have no test pixel and are left out: {', '.join(names)}."

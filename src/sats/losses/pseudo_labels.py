@@ -1,0 +1,66 @@
+"""Pseudo-labels from a teacher, kept where its entropy is below the median of its class (PLOP, eq. 5-6)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from sats.types import BACKGROUND, IGNORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BINS = 65_536
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """The normalised entropy of each pixel as PLOP's code takes it: *mean* over classes, over log C.
+
+    ``probabilities`` [B, C, H, W]; returns [B, H, W] between 0 and 1 / C.
+    """
+    terms: Tensor = torch.special.entr(probabilities)
+    return terms.mean(dim=1) / math.log(probabilities.shape[1])
+
+
+def pseudo_labels(labels: Tensor, old_logits: Tensor, thresholds: Tensor) -> Tensor:
+    """Labels with the teacher's class where they say background and the teacher is sure (PLOP, eq. 5).
+
+    ``labels`` [B, H, W]; ``old_logits`` [B, K, H, W]; ``thresholds`` [K], one entropy for each class of the teacher.
+    Background pixels on which the teacher is not sure become IGNORE; other labels stay.
+    """
+    probabilities = old_logits.softmax(dim=1)
+    classes = probabilities.argmax(dim=1)
+    sure = entropy(probabilities) < thresholds[classes]
+    answers = torch.where(sure, classes, IGNORE)
+    return torch.where(labels == BACKGROUND, answers, labels)
+
+
+class EntropyHistogram:
+    """Counts the teacher's entropies for each class, to take their medians (PLOP, eq. 6).
+
+    Each of the ``num_classes`` classes has 65,536 bins over the possible range, 0 to 1 / C, so the median is exact
+    to 1 / (65,536 C). ``counts`` [C, bins] may be summed over processes.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.num_classes = num_classes
+        self.counts = torch.zeros(num_classes * BINS, dtype=torch.int64, device=device)
+
+    def add(self, labels: Tensor, old_logits: Tensor) -> None:
+        """Count the pixels that ``labels`` [B, H, W] call background, by the teacher's ``old_logits`` [B, C, H, W]."""
+        probabilities = old_logits.softmax(dim=1)
+        classes = probabilities.argmax(dim=1)
+        bins = (entropy(probabilities) * (self.num_classes * BINS)).long().clamp_(0, BINS - 1)
+        places = (classes * BINS + bins)[labels == BACKGROUND]
+        self.counts += torch.bincount(places, minlength=self.counts.numel())
+
+    def medians(self, floor: float) -> Tensor:
+        """The median entropy of each class [C], at least ``floor``; a class never seen has ``floor``."""
+        counts = self.counts.view(self.num_classes, BINS)
+        running = counts.cumsum(dim=1)
+        total = running[:, -1:]
+        middle = (running * 2 < total).sum(dim=1)  # the first bin that holds the median
+        medians = (middle + 1).float() / (self.num_classes * BINS)
+        return torch.where(total[:, 0] > 0, medians.clamp(min=floor), floor)

@@ -1,0 +1,39 @@
+"""Regions of an image by class, on the grid of an attention or feature map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sats.types import BACKGROUND, IGNORE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _nearest(size: int, target: int, device: torch.device) -> Tensor:
+    """The pixel nearest to the centre of each of ``target`` cells laid over ``size`` pixels."""
+    return ((torch.arange(target, device=device) + 0.5) * (size / target)).long()
+
+
+def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Labels [B, H, W] on a grid of (h, w) cells, nearest neighbour as in Pillow (``nearest-exact``): [B, h, w]."""
+    rows = _nearest(labels.shape[1], grid[0], labels.device)
+    columns = _nearest(labels.shape[2], grid[1], labels.device)
+    return labels[:, rows[:, None], columns]
+
+
+def class_regions(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The region of each foreground class: averaging weights, and which classes each image holds.
+
+    ``labels`` [B, h, w] of channels or IGNORE; background and IGNORE belong to no region. Returns the weights
+    [B, R, h * w], in which each present region sums to 1, and ``present`` [B, R]; R counts the classes that
+    occur anywhere in the batch.
+    """
+    flat = labels.flatten(1)
+    classes = torch.unique(flat)
+    classes = classes[(classes != BACKGROUND) & (classes != IGNORE)]
+    members = flat[:, None, :] == classes[None, :, None]
+    sizes = members.sum(dim=2, keepdim=True)
+    return members / sizes.clamp(min=1), sizes[..., 0] > 0

@@ -1,0 +1,108 @@
+"""What a continual-learning method is, and what it may see."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from sats.methods.attention_transfer import AttentionTransfer
+from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from sats.methods.context import Context
+    from sats.models.segmenter import Segmenter
+    from sats.types import Batch, SegOutput, Step
+
+Init = Literal["background", "random", "zero"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A continual-learning method: hyperparameters as fields, behaviour as functions of a `Context`.
+
+    Only `losses` must be written. The engine owns forward, backward, optimizer, devices and checkpoints;
+    whatever a method remembers lives in ``context.state``.
+    """
+
+    data: ClassVar[Literal["stream", "all"]] = "stream"
+    """ "all": trains once, on every class with every label; "stream": step by step."""
+    uses_teacher: ClassVar[bool] = False
+    """Whether `losses` reads the teacher's output after step 0."""
+    uses_pseudo_labels: ClassVar[bool] = False
+    """Whether `targets` calls `teacher_labels`, whose thresholds are gathered before the step."""
+
+    init: Init = "background"
+    """How the classifier's new rows start: from the background's row (MiB), at random, or at zero."""
+    attention_transfer: AttentionTransfer = field(default_factory=AttentionTransfer)
+    """Self-attention transfer, which any method can carry; weight 0 is off."""
+
+    @abstractmethod
+    def losses(
+        self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
+    ) -> dict[str, Tensor]:
+        """The weighted terms of the loss, scalars by name; ``targets`` [B, H, W] are what `targets` returned.
+
+        ``teacher`` is None at step 0, and where nothing asks for one.
+        """
+
+    def prepare_model(self, model: Segmenter, step: Step) -> None:
+        """Freeze or restructure the grown model before a step's training."""
+
+    def begin_step(self, context: Context, loader: Iterable[Batch]) -> None:
+        """Gather statistics into ``context.state`` before a fresh step; ``loader`` is one pass over its data."""
+
+    def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
+        """The labels [B, H, W] to learn from: the step's own, unless a method knows better."""
+        return batch.labels
+
+    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
+        """The labels [B, H, W] whose regions the attention transfer pools by.
+
+        The current label where there is one, elsewhere the teacher's class where it is sure, the rest IGNORE:
+        whatever the method itself trains on.
+        """
+        return teacher_labels(context, batch, teacher)
+
+    def after_backward(self, context: Context) -> None:
+        """Read gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
+
+    def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
+        """Consolidate after a step's training; ``loader`` is one pass over its data."""
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Class scores [B, C, H, W] to take the argmax of, for methods that do not predict by softmax."""
+        return logits
+
+    def step0_key(self) -> str:
+        """What decides how step 0 is trained; runs with equal keys may share a trained step 0."""
+        return "cross-entropy"
+
+
+def needs_teacher(method: Method, step: Step) -> bool:
+    """Whether the engine must run the previous step's model beside the new one."""
+    return step.index > 0 and (method.uses_teacher or method.attention_transfer.weight > 0)
+
+
+def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
+    """Gather what ``method`` and the parts it carries need before a fresh step."""
+    if needs_teacher(method, context.step) and (method.uses_pseudo_labels or method.attention_transfer.weight > 0):
+        gather_thresholds(context, loader)
+    method.begin_step(context, loader)
+
+
+def all_losses(
+    method: Method, context: Context, batch: Batch, student: SegOutput, teacher: SegOutput | None
+) -> dict[str, Tensor]:
+    """The weighted terms of ``method`` and of the attention transfer it carries, scalars by name."""
+    targets = method.targets(context, batch, teacher)
+    terms = method.losses(context, batch, targets, student, teacher)
+    transfer = method.attention_transfer
+    if teacher is not None and transfer.weight > 0:
+        regions = method.regions(context, batch, targets, teacher)
+        terms = {**terms, "attention": transfer.loss(regions, student, teacher)}
+    return terms

@@ -1,0 +1,30 @@
+"""All that a method may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from sats.models.segmenter import Segmenter
+    from sats.types import Step
+
+
+@dataclass(frozen=True)
+class Context:
+    """One step of one run, as a method sees it.
+
+    ``state`` maps names to tensors; it is what a method remembers, and the engine saves it. ``teacher`` is the
+    frozen model of the previous step, or None. ``sum_over_processes`` adds up a tensor of counts over all
+    processes of the run.
+    """
+
+    step: Step
+    model: Segmenter
+    teacher: Segmenter | None
+    state: dict[str, Tensor]
+    sum_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts

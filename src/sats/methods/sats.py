@@ -1,0 +1,54 @@
+"""SATS: self-attention transfer for continual semantic segmentation (arXiv 2203.07667)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from sats import losses
+from sats.methods.attention_transfer import AttentionTransfer
+from sats.methods.base import Method
+from sats.methods.pseudo_labelling import teacher_labels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sats.methods.context import Context
+    from sats.types import Batch, SegOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sats(Method):
+    """SATS: pseudo-labels, unbiased distillation and self-attention transfer.
+
+    After step 0 the loss is CE(pseudo-labels) + 20 UNKD + 20 SAT (the paper's total loss); new rows start from the
+    background's (MiB). Deviations from the released code: attention is pooled per head, where the code mixes
+    heads with positions; and the mean over an image's classes is over those that the *grid* of a block still
+    holds. PLOP's adaptive factor is left out, as in the released code.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    uses_pseudo_labels: ClassVar[bool] = True
+
+    distillation: float = 20.0
+    """Weight of the unbiased distillation (MiB, eq. 7)."""
+    attention_transfer: AttentionTransfer = field(default_factory=lambda: AttentionTransfer(weight=20.0))
+    """Self-attention transfer: its weight, and how rows are pooled."""
+
+    def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
+        """The step's labels, background replaced by the teacher's sure class, or IGNORE."""
+        return batch.labels if teacher is None else teacher_labels(context, batch, teacher)
+
+    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
+        """The pseudo-labels that it trains on."""
+        return targets
+
+    def losses(
+        self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
+    ) -> dict[str, Tensor]:
+        """Cross-entropy on the pseudo-labels, and distillation from step 1 on."""
+        terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        if teacher is not None:
+            distilled = losses.unbiased_distillation(student.pixel_logits, teacher.pixel_logits)
+            terms["distillation"] = self.distillation * distilled
+        return terms

@@ -1,0 +1,1 @@
+"""Segmentation models: one face over Hugging Face networks, attention taps, the growing classifier."""

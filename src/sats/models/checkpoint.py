@@ -1,0 +1,137 @@
+"""Models from and to plain Hugging Face folders, and new ones from settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerForSemanticSegmentation
+from transformers import SegformerImageProcessorPil as ImageProcessor
+from transformers.utils import logging
+
+from sats.models.segformer import segformer_config
+from sats.models.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios")
+"""What a SegFormer's weights must agree on with the size that was asked for."""
+
+
+def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: int = 0) -> Segmenter:
+    """A SegFormer of ``size`` for ``classes`` (background first).
+
+    ``weights`` is a local folder or a hub name; an encoder alone will do. What it lacks, and everything when it
+    is empty, starts at random from torch's global seed. ValueError if the weights are of another size, or
+    cannot be read.
+    """
+    config = segformer_config(size, decoder_size)
+    config.num_labels = len(classes)
+    if not weights:
+        return Segmenter(SegformerForSemanticSegmentation(config), classes)
+    stored = _stored_config(weights)
+    _check_shape(stored, config, weights, size)
+    if not decoder_size:
+        config.decoder_hidden_size = stored.decoder_hidden_size
+    with _quiet():
+        network = SegformerForSemanticSegmentation.from_pretrained(
+            weights, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+        )
+    return Segmenter(network, classes)
+
+
+def _stored_config(weights: str) -> PreTrainedConfig:
+    """The configuration beside ``weights``, a folder or a hub name."""
+    folder = Path(weights).expanduser()
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    try:
+        with _quiet():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(weights)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The weights {weights!r} are neither a model folder here nor could they be fetched from the hub: "
+            "give the path of a local folder, or check the name and the connection."
+        ) from error
+    return config
+
+
+def _check_shape(stored: PreTrainedConfig, wanted: PreTrainedConfig, weights: str, size: str) -> None:
+    if stored.model_type != wanted.model_type:
+        raise ValueError(f"The weights {weights!r} are of a {stored.model_type} model, not of {size}.")
+    for name in SHAPE:
+        if list(getattr(stored, name)) != list(getattr(wanted, name)):
+            raise ValueError(
+                f"The weights {weights!r} are not of {size}: their {name} are {list(getattr(stored, name))}, "
+                f"not {list(getattr(wanted, name))}. Choose the size they have with --model.name."
+            )
+
+
+def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
+    """The segmenter saved in ``folder``; ``groups`` says how many classes each step added (default: one step).
+
+    Any SegFormer folder of Hugging Face's layout will do; ValueError if it holds none.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    try:
+        with _quiet():
+            network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The model in {folder} cannot be read: {error}") from error
+    labels = network.config.id2label or {}
+    names = [str(name) for _, name in sorted(labels.items())]
+    return Segmenter(network, names, groups)
+
+
+def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
+    """Write ``segmenter`` to ``folder`` so that Hugging Face's own classes load it without us.
+
+    ``resize`` is the short side to which its preprocessor brings images (0: it leaves their size). The folder
+    is written beside and renamed, an existing one is replaced.
+    """
+    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    with _quiet(), _plain_network(segmenter) as network:
+        network.save_pretrained(beside)
+        size = {"shortest_edge": resize} if resize else None
+        ImageProcessor(do_resize=bool(resize), size=size, default_to_square=False).save_pretrained(beside)
+    if folder.exists():
+        shutil.rmtree(folder)
+    beside.rename(folder)
+
+
+@contextmanager
+def _plain_network(segmenter: Segmenter) -> Iterator[PreTrainedModel]:
+    """The network with one plain convolution as its classifier, as long as the context lasts."""
+    network, name, growing = segmenter.network, segmenter.family.classifier, segmenter.classifier
+    network.config.num_labels = len(segmenter.classes)
+    network.config.id2label = dict(enumerate(segmenter.classes))
+    network.config.label2id = {label: index for index, label in enumerate(segmenter.classes)}
+    network.set_submodule(name, growing.merged())
+    try:
+        yield network
+    finally:
+        network.set_submodule(name, growing)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars, and its warnings about layers that start at random."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

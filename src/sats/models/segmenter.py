@@ -1,0 +1,118 @@
+"""One face over Hugging Face segmentation models: logits, features, attention taps, a classifier that grows."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Literal, Self
+
+from torch import nn
+
+from sats.models import attention
+from sats.models.classifier import GrowingClassifier
+from sats.models.segformer import SEGFORMER
+from sats.types import AttentionTap, SegOutput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from sats.models.family import Family
+    from sats.types import Step
+
+FAMILIES = {family.model_type: family for family in (SEGFORMER,)}
+
+
+class Segmenter(nn.Module):
+    """A Hugging Face segmentation network whose classes come in groups, one group for each step.
+
+    ``network`` keeps its layout; only its last layer is exchanged for a `GrowingClassifier`, which takes over
+    its rows. ``classes`` names every channel, the background first.
+    """
+
+    def __init__(self, network: PreTrainedModel, classes: Sequence[str], groups: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.network = network
+        self.family = family_of(network)
+        self.classes = tuple(classes)
+        plain = network.get_submodule(self.family.classifier)
+        if not isinstance(plain, nn.Conv2d):
+            raise TypeError(f"The classifier of {type(network).__name__} is no convolution.")
+        classifier = GrowingClassifier(plain.in_channels, tuple(groups) or (len(self.classes),))
+        classifier.load(plain)
+        network.set_submodule(self.family.classifier, classifier)
+        attention.register()
+        network.set_attn_implementation(attention.IMPLEMENTATION)
+
+    @property
+    def classifier(self) -> GrowingClassifier:
+        """The last layer."""
+        classifier = self.network.get_submodule(self.family.classifier)
+        assert isinstance(classifier, GrowingClassifier)  # noqa: S101 (ours, set in the constructor)
+        return classifier
+
+    @property
+    def default_taps(self) -> tuple[str, ...]:
+        """The last attention block of each encoder stage: the ones SATS transfers."""
+        return tuple(stage[-1] for stage in self.family.attention_blocks(self.network))
+
+    def forward(self, images: Tensor, taps: Sequence[str] = ()) -> SegOutput:
+        """Logits, features and the ``taps`` (names of attention blocks) of normalised images [B, 3, H, W]."""
+        blocks = {name: self.network.get_submodule(name) for name in taps}
+        with attention.record(blocks.values()) as recording:
+            output = self.network(pixel_values=images, output_hidden_states=True)
+        features = tuple(output.hidden_states)
+        return SegOutput(
+            logits=output.logits,
+            features=features,
+            attentions=tuple(self._tap(name, recording[blocks[name]], features) for name in taps),
+            size=(images.shape[-2], images.shape[-1]),
+        )
+
+    def _tap(self, name: str, received: attention.Received | None, features: Sequence[Tensor]) -> AttentionTap:
+        if received is None:
+            raise ValueError(
+                f"The block {name!r} of {type(self.network).__name__} yields no attention to tap: "
+                "its attention does not go through transformers' AttentionInterface, or it was not reached."
+            )
+        stages = self.family.attention_blocks(self.network)
+        stage = next(index for index, names in enumerate(stages) if name in names)
+        height, width = features[stage].shape[-2:]
+        return AttentionTap(received.query, received.key, received.scaling, received.mask, (height, width))
+
+    def grow(self, step: Step, names: Sequence[str], init: Literal["background", "random", "zero"]) -> None:
+        """Add ``step``'s new classes, called ``names``, to the classifier; see `GrowingClassifier.grow`."""
+        if len(names) != step.num_new:
+            raise ValueError(f"{step} needs {step.num_new} names, got {list(names)}.")
+        self.classifier.grow(step, init)
+        self.classes = (*self.classes, *names)
+
+    def frozen_copy(self) -> Self:
+        """A teacher: the same weights in eval mode, without gradients."""
+        teacher = copy.deepcopy(self)
+        teacher.requires_grad_(requires_grad=False)
+        return teacher.eval()
+
+    def parameter_parts(self) -> dict[str, list[nn.Parameter]]:
+        """The trainable parameters, parted into "encoder", "decoder" and "classifier"."""
+        parts: dict[str, list[nn.Parameter]] = {"encoder": [], "decoder": [], "classifier": []}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                parts[self._part(name)].append(parameter)
+        return parts
+
+    def _part(self, name: str) -> str:
+        if name.startswith(f"{self.family.classifier}."):
+            return "classifier"
+        return "encoder" if name.startswith(f"{self.family.encoder}.") else "decoder"
+
+
+def family_of(network: PreTrainedModel) -> Family:
+    """What sats knows of ``network``'s architecture; ValueError if it knows nothing."""
+    model_type = network.config.model_type
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"sats cannot train {type(network).__name__} ({model_type}) yet; it knows {', '.join(FAMILIES)}."
+        )
+    return FAMILIES[model_type]

@@ -1,0 +1,84 @@
+"""Named presets: where ``sats train RECIPE`` starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from sats.config import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    PartFactors,
+    RunConfig,
+    StreamConfig,
+    TrainConfig,
+    unknown,
+)
+from sats.methods import METHODS, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def scenes(method: Method) -> RunConfig[Method]:
+    """The built-in data with a small SegFormer from scratch: minutes on two cores."""
+    return RunConfig(
+        recipe="scenes",
+        method=method,
+        data=DataConfig(source="scenes", images=2000, image_size=64),
+        stream=StreamConfig(protocol="5-1"),
+        model=ModelConfig(name="segformer-tiny"),
+        optim=OptimConfig(
+            optimizer="adamw",
+            lr=2e-3,
+            lr_later=3e-4,
+            weight_decay=0.01,
+            warmup=0.05,
+            clip=1.0,
+        ),
+        train=TrainConfig(epochs=16, epochs_later=4, batch_size=16, crop=64, scale=(0.8, 1.25), flip=False),
+        evaluation=EvaluationConfig(batch_size=64),
+    )
+
+
+def folder(method: Method) -> RunConfig[Method]:
+    """Your own images and masks with a SegFormer-B0: sizes for a GPU; set --crop and --batch-size for less."""
+    return RunConfig(
+        recipe="folder",
+        method=method,
+        data=DataConfig(source="folder", root="."),
+        stream=StreamConfig(protocol=""),
+        model=ModelConfig(name="segformer-b0"),
+        optim=OptimConfig(
+            optimizer="adamw",
+            lr=6e-5,
+            lr_later=6e-5,
+            factors=PartFactors(decoder=10.0, classifier=10.0),
+            factors_later=PartFactors(decoder=10.0, classifier=10.0),
+            weight_decay=0.01,
+            warmup=0.05,
+            clip=1.0,
+        ),
+        train=TrainConfig(epochs=20, batch_size=8, crop=384),
+    )
+
+
+RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {"scenes": scenes, "folder": folder}
+
+
+def recipe(name: str, method: str) -> RunConfig[Method]:
+    """The settings of recipe ``name`` with ``method``'s defaults; ValueError names the nearest right name."""
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, METHODS))
+    return RECIPES[name](METHODS[method]())
+
+
+def with_method(config: RunConfig[Method], method: str) -> RunConfig[Method]:
+    """``config`` with another method, at its defaults."""
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, METHODS))
+    return dataclasses.replace(config, method=METHODS[method]())

@@ -1,0 +1,115 @@
+"""The words every part shares: a step's channel arithmetic, a batch, a model's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BACKGROUND: Final = 0
+IGNORE: Final = 255
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of the class stream: which of the classifier's channels are old and which are new.
+
+    Channel 0 is always background. ``num_old`` counts it from step 1 on; at step 0 nothing is old, so
+    ``num_old`` is 0 and ``num_new`` counts the background.
+    """
+
+    index: int
+    num_old: int
+    num_new: int
+
+    def __post_init__(self) -> None:
+        if self.index < 0 or self.num_old < 0 or self.num_new < 1:
+            raise ValueError(f"A step needs at least one new class and no negative counts, got {self}.")
+        if (self.num_old == 0) != (self.index == 0):
+            raise ValueError(f"Only step 0 starts without old classes, got {self}.")
+
+    @property
+    def num_seen(self) -> int:
+        """Channels of the classifier in this step, the background's included."""
+        return self.num_old + self.num_new
+
+    @property
+    def first_new(self) -> int:
+        """The first channel of a new foreground class."""
+        return max(self.num_old, BACKGROUND + 1)
+
+    @property
+    def old(self) -> slice:
+        """The old channels, the background's included (empty at step 0)."""
+        return slice(0, self.num_old)
+
+    @property
+    def new(self) -> slice:
+        """The channels of the new foreground classes."""
+        return slice(self.first_new, self.num_seen)
+
+    def is_new(self, labels: Tensor) -> Tensor:
+        """Where ``labels`` name a new foreground class, as a mask of the same shape."""
+        return (labels >= self.first_new) & (labels < self.num_seen) & (labels != IGNORE)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised images [B, 3, H, W] (float32) and their labels [B, H, W] (int64, channels or IGNORE)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class AttentionTap:
+    """What one attention block received, kept instead of its queries x keys map.
+
+    ``query`` [B, heads, Q, d] and ``key`` [B, heads, K, d]; ``scaling`` multiplies their product; ``mask``, if
+    any, is added to it; ``grid`` is the height and width in tokens of the Q queries.
+    """
+
+    query: Tensor
+    key: Tensor
+    scaling: float
+    mask: Tensor | None
+    grid: tuple[int, int]
+
+    def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
+        """The attention rows of queries ``start`` to ``stop``, softmaxed over keys: [B, heads, queries, K].
+
+        Without arguments this is the full map, meant for tests and plots: training pools rows in chunks.
+        """
+        query = self.query[:, :, start:stop].float()
+        scores = (query @ self.key.float().transpose(-2, -1)) * self.scaling
+        if self.mask is not None:
+            scores = scores + self.mask[..., start:stop, :]
+        return scores.softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class SegOutput:
+    """What a segmenter returns for a batch of images of ``size`` (height, width).
+
+    ``logits`` [B, C, h, w] have the head's resolution; ``features`` are the encoder's stage outputs
+    [B, c, h_s, w_s]; ``attentions`` holds one tap for each block asked for, in that order.
+    """
+
+    logits: Tensor
+    features: tuple[Tensor, ...]
+    attentions: tuple[AttentionTap, ...]
+    size: tuple[int, int]
+
+    @cached_property
+    def pixel_logits(self) -> Tensor:
+        """Logits at the images' resolution [B, C, H, W], float32, bilinear; computed once."""
+        return self.logits_at(self.size)
+
+    def logits_at(self, size: tuple[int, int]) -> Tensor:
+        """Logits brought to ``size`` (height, width), bilinear: [B, C, *size], float32."""
+        from torch.nn.functional import interpolate
+
+        return interpolate(self.logits.float(), size=size, mode="bilinear", align_corners=False)

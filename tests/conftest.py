@@ -1,0 +1,59 @@
+"""What several test files share: golden values, the reference data's folder, tiny models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command does
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from sats.models.segmenter import Segmenter
+
+torch.set_num_threads(2)
+
+TINY = {
+    "depths": (2, 1, 1, 1),
+    "hidden_sizes": (8, 16, 16, 24),
+    "num_attention_heads": (1, 2, 2, 3),
+    "decoder_hidden_size": 16,
+    "mlp_ratios": (2, 2, 2, 2),
+}
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, torch.Tensor]:
+    """Reference values of the published implementations, by name."""
+    stored = np.load(Path(__file__).parent / "golden" / "public.npz")
+    return {name: torch.from_numpy(np.asarray(stored[name])) for name in stored}
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real photographs and weights; tests that need it skip without it."""
+    folder = Path(os.environ.get("SATS_SHARED", "../shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set SATS_SHARED to the folder that holds data/ and weights/")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def tiny_network(num_classes: int, seed: int = 0) -> SegformerForSemanticSegmentation:
+    """A SegFormer of a few thousand random weights."""
+    torch.manual_seed(seed)
+    return SegformerForSemanticSegmentation(SegformerConfig(num_labels=num_classes, **TINY))
+
+
+def tiny_segmenter(groups: tuple[int, ...] = (3,), seed: int = 0) -> Segmenter:
+    """A tiny segmenter whose classes are called background, class 1, class 2, ..."""
+    names = ["background", *(f"class {index}" for index in range(1, sum(groups)))]
+    return Segmenter(tiny_network(sum(groups), seed), names, groups)

@@ -1,0 +1,58 @@
+"""A source in memory, for tests of what stands on sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sats.data.source import Source
+from sats.types import IGNORE
+
+
+@dataclass(frozen=True)
+class FakeSource(Source):
+    """Masks given as arrays; images are grey with the class index as brightness."""
+
+    masks: tuple[NDArray[np.uint8], ...]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def key(self, index: int) -> str:
+        return f"fake/{index}"
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self.masks[index]).convert("RGB")
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        return self.masks[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        height, width = self.masks[index].shape
+        return height, width
+
+    def presence(self) -> NDArray[np.bool_]:
+        found = np.zeros((len(self), len(self.classes)), dtype=bool)
+        for index, mask in enumerate(self.masks):
+            found[index, np.unique(mask[mask != IGNORE])] = True
+        return found
+
+
+def names(num_foreground: int) -> tuple[str, ...]:
+    """background, class 1, class 2, ..."""
+    return ("background", *(f"class {index}" for index in range(1, num_foreground + 1)))
+
+
+def random_source(num_foreground: int, images: int, seed: int = 0, size: tuple[int, int] = (12, 10)) -> FakeSource:
+    """Masks with a few random classes each, and some ignored pixels."""
+    rng = np.random.default_rng(seed)
+    masks = []
+    for _ in range(images):
+        some = rng.choice(num_foreground + 1, size=rng.integers(1, 4), replace=False)
+        mask = rng.choice([*some, IGNORE], size=size).astype(np.uint8)
+        masks.append(mask)
+    return FakeSource(tuple(masks), names(num_foreground))

@@ -1,0 +1,109 @@
+"""Settings: to JSON and back, refused with the nearest right name, recipes that are valid."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sats.config import DataConfig, RunConfig, StreamConfig, TrainConfig, from_json, read_config, to_json
+from sats.methods import METHODS, method_name
+from sats.recipes import RECIPES, recipe, with_method
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json(name: str, method: str) -> None:
+    config = recipe(name, method)
+    assert from_json(to_json(config)) == config
+    assert method_name(config.method) == method
+
+
+names = st.text(min_size=1, max_size=8)
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**40),
+    classes=st.lists(names, max_size=4),
+    steps=st.lists(st.lists(names, min_size=1, max_size=3), max_size=3),
+    scale=st.tuples(st.floats(0.1, 1), st.floats(1, 4)),
+    order_seed=st.none() | st.integers(0, 9),
+)
+def test_any_settings_survive_json(
+    seed: int, classes: list[str], steps: list[list[str]], scale: tuple[float, float], order_seed: int | None
+) -> None:
+    config = RunConfig(
+        recipe="scenes",
+        method=METHODS["sats"](),
+        data=DataConfig(classes=tuple(classes)),
+        stream=StreamConfig(steps=tuple(tuple(group) for group in steps), order_seed=order_seed),
+        train=TrainConfig(scale=scale),
+        seed=seed,
+    )
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("sead",), 1, "did you mean 'seed'"),
+        (("train", "epoch"), 1, "did you mean 'epochs'"),
+        (("method", "distilation"), 1.0, "did you mean 'distillation'"),
+        (("method", "name"), "satz", "did you mean 'sats'"),
+        (("method", "attention_transfer", "pooling"), "clas", "pooling"),
+        (("train", "epochs"), "many", "epochs must be int"),
+        (("train", "epochs"), 0, "at least 1"),
+        (("train", "scale"), [2.0, 0.5], "range"),
+        (("train", "scale"), [1.0], "scale"),
+        (("train", "accumulation"), 5, "equal parts"),
+        (("data",), [], "DataConfig"),
+        (("data", "classes"), "a,b", "classes"),
+        (("seed",), -1, "negative"),
+        (("method",), None, "no method"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_mend(path: tuple[str, ...], value: object, message: str) -> None:
+    values = json.loads(to_json(recipe("scenes", "sats")))
+    place = values
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    with pytest.raises(ValueError, match=message):
+        from_json(json.dumps(values), "config.json")
+
+
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.json"):
+        read_config(tmp_path / "gone.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match=r"broken\.json"):
+        read_config(tmp_path / "broken.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ValueError, match="no run's configuration"):
+        read_config(tmp_path / "list.json")
+
+
+def test_unknown_recipes_and_methods_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'scenes'"):
+        recipe("scene", "sats")
+    with pytest.raises(ValueError, match="did you mean 'finetune'"):
+        recipe("scenes", "finetun")
+    with pytest.raises(ValueError, match="did you mean 'joint'"):
+        with_method(recipe("scenes", "sats"), "join")
+
+
+def test_another_method_keeps_the_other_settings() -> None:
+    config = dataclasses.replace(recipe("scenes", "sats"), seed=5)
+    changed = with_method(config, "finetune")
+    assert changed.seed == 5
+    assert changed.method == METHODS["finetune"]()
+
+
+def test_a_folder_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="--data DIR"):
+        RunConfig(recipe="folder", method=METHODS["sats"](), data=DataConfig(source="folder"))

@@ -1,0 +1,297 @@
+"""The loop: rates, accumulation, determinism, starting from another run, failing clearly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from sats.config import OptimConfig, PartFactors, RunConfig
+from sats.engine import build
+from sats.engine.log import Log
+from sats.engine.optim import make_optimizer, rate_factor, set_rates
+from sats.engine.run_folder import RunFolder, create_run, unused_folder
+from sats.engine.train import Run, optimise, train, update
+from sats.errors import RunError
+from sats.evaluation.scores import Scores
+from sats.methods import METHODS, Method
+from sats.methods.context import Context
+from sats.methods.finetune import Finetune
+from sats.recipes import recipe
+
+
+def small(method: str = "finetune", **changes: object) -> RunConfig[Method]:
+    """The scenes recipe, small enough for a second or two: two steps of a few iterations."""
+    config = recipe("scenes", method)
+    train_settings = dataclasses.replace(config.train, epochs=1, epochs_later=1, batch_size=6, crop=32, log_every=1)
+    settings = {
+        "data": dataclasses.replace(config.data, images=20, image_size=32),
+        "stream": dataclasses.replace(config.stream, protocol="5-5"),
+        "train": train_settings,
+        **changes,
+    }
+    return dataclasses.replace(config, **settings)
+
+
+def run(folder: Path, config: RunConfig[Method]) -> list[Scores]:
+    created = create_run(folder, config)
+    return train(config, created, Log(created.metrics_path, quiet=False))
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(folder / f"step-{step}" / "model" / "model.safetensors")
+
+
+def same_weights(first: Path, second: Path, step: int) -> bool:
+    one, two = weights(first, step), weights(second, step)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+# --- optimizer and schedule -------------------------------------------------------------------------------------------
+
+
+def test_poly_schedule_by_hand() -> None:
+    config = OptimConfig(power=0.9)
+    assert [rate_factor(i, 4, config) for i in range(4)] == pytest.approx([1, 0.75**0.9, 0.5**0.9, 0.25**0.9])
+    assert [rate_factor(i, 4, OptimConfig(power=0)) for i in range(4)] == [1, 1, 1, 1]
+
+
+def test_warm_up_rises_linearly() -> None:
+    config = OptimConfig(power=0, warmup=0.4)
+    assert [rate_factor(i, 10, config) for i in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_each_part_and_step_has_a_rate_of_its_own(name: str) -> None:
+    model = build.first_model(small(), build.build_stream(small()))
+    config = OptimConfig(
+        optimizer=name,
+        lr=0.1,
+        lr_later=0.01,
+        factors=PartFactors(encoder=0.5, classifier=10),
+        factors_later=PartFactors(decoder=3),
+    )
+    rates = [{g["name"]: g["lr"] for g in make_optimizer(model, config, step).param_groups} for step in (0, 1)]
+    assert rates[0] == pytest.approx({"encoder": 0.05, "decoder": 0.1, "classifier": 1.0})
+    assert rates[1] == pytest.approx({"encoder": 0.01, "decoder": 0.03, "classifier": 0.01})
+    optimizer = make_optimizer(model, config, 0)
+    for _ in range(2):  # factors apply to the base, not to each other
+        set_rates(optimizer, 0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025, 0.05, 0.5])
+
+
+def test_frozen_parts_have_no_group() -> None:
+    model = build.first_model(small(), build.build_stream(small()))
+    model.network.segformer.requires_grad_(requires_grad=False)
+    assert [group["name"] for group in make_optimizer(model, OptimConfig(), 0).param_groups] == [
+        "decoder",
+        "classifier",
+    ]
+
+
+# --- one update -------------------------------------------------------------------------------------------------------
+
+
+class Recorder(Finetune):
+    """Fine-tuning that keeps a copy of the gradients it is shown."""
+
+    def after_backward(self, context: Context) -> None:
+        for name, parameter in context.model.named_parameters():
+            assert parameter.grad is not None
+            context.state[name] = parameter.grad.clone()
+
+
+def prepared(config: RunConfig[Method], tmp_path: Path) -> tuple[Run, Context]:
+    torch.manual_seed(0)
+    stream = build.build_stream(config)
+    log = Log(tmp_path / "metrics.jsonl", quiet=True)
+    shared = Run(config, RunFolder(tmp_path), stream, Accelerator(cpu=True), log)
+    return shared, Context(stream.steps[0], build.first_model(config, stream), None, {})
+
+
+def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    gradients = []
+    for accumulation in (1, 3):
+        config = small()
+        settings = dataclasses.replace(config.train, accumulation=accumulation)
+        config = dataclasses.replace(config, method=Recorder(), train=settings)
+        shared, context = prepared(config, tmp_path)
+        context.model.eval()  # batch norm and dropout see single micro-batches otherwise
+        loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
+        optimizer = make_optimizer(context.model, config.optim, 0)
+        optimizer = shared.accelerator.prepare(optimizer)
+        update(shared, context, context.model, optimizer, list(loader.batches(0, 1)))
+        gradients.append(context.state)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_methods_see_gradients_before_clipping(tmp_path: Path) -> None:
+    config = small(method="finetune")
+    optim = dataclasses.replace(config.optim, clip=1e-6, optimizer="sgd", lr=1.0, momentum=0, weight_decay=0)
+    config = dataclasses.replace(config, method=Recorder(), optim=optim)
+    shared, context = prepared(config, tmp_path)
+    before = [parameter.detach().clone() for parameter in context.model.parameters()]
+    loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
+    optimizer = shared.accelerator.prepare(make_optimizer(context.model, config.optim, 0))
+    update(shared, context, context.model, optimizer, list(loader.batches(0, 1)))
+    seen = torch.stack([gradient.norm() for gradient in context.state.values()]).norm()
+    moved = [new - old for new, old in zip(context.model.parameters(), before, strict=True)]
+    assert seen > 1e-3
+    assert torch.stack([change.norm() for change in moved]).norm() <= 1.1e-6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exploding(Finetune):
+    """Fine-tuning whose loss is not a number from the third iteration on."""
+
+    def losses(self, context, batch, targets, student, teacher):  # type: ignore[no-untyped-def]
+        terms = super().losses(context, batch, targets, student, teacher)
+        context.state["calls"] = context.state.get("calls", torch.zeros(())) + 1
+        return {**terms, "oops": student.logits.mean() * (torch.inf if context.state["calls"] > 2 else 0.0)}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) -> None:
+    config = dataclasses.replace(small(), method=Exploding())
+    shared, context = prepared(config, tmp_path)
+    loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
+    long = dataclasses.replace(loader, samples=shared.stream.train_samples(context.step), batch_size=3)
+    with pytest.raises(RunError, match=r"step 0, iteration 3: oops = "):
+        optimise(shared, context, long)
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "sats"
+    run(folder, small("sats"))
+    return folder
+
+
+def test_a_run_leaves_what_the_next_reader_needs(sats_run: Path) -> None:
+    folder = RunFolder(sats_run)
+    assert folder.config() == small("sats")
+    assert [scores.step for scores in folder.scores()] == [0, 1]
+    last = folder.scores()[1]
+    assert len(last.classes) == 11
+    assert last.miou["new"] is not None
+    matrix = json.loads((sats_run / "step-1" / "confusion.json").read_text())
+    assert matrix["classes"] == list(last.classes)
+    assert sum(map(sum, matrix["matrix"])) == sum(last.pixels.values()) == 5 * 32 * 32
+    lines = [json.loads(line) for line in (sats_run / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines} == {0, 1}
+    assert set(lines[-1]["losses"]) == {"cross_entropy", "distillation", "attention"}
+    assert lines[-1]["total"] == pytest.approx(sum(lines[-1]["losses"].values()))
+    assert set(lines[-1]["lr"]) == {"encoder", "decoder", "classifier"}
+    assert "packages" in json.loads((sats_run / "environment.json").read_text())
+    assert (sats_run / "step-1" / "state.safetensors").is_file()
+    assert not list(sats_run.glob("*tmp*"))
+
+
+def test_the_same_settings_give_the_same_weights_on_any_number_of_workers(sats_run: Path, tmp_path: Path) -> None:
+    config = small("sats")
+    run(tmp_path / "again", dataclasses.replace(config, train=dataclasses.replace(config.train, workers=1)))
+    for step in (0, 1):
+        assert same_weights(sats_run, tmp_path / "again", step)
+    assert RunFolder(sats_run).scores() == RunFolder(tmp_path / "again").scores()
+
+
+def test_another_seed_gives_other_weights(sats_run: Path, tmp_path: Path) -> None:
+    run(tmp_path / "other", dataclasses.replace(small("sats"), seed=1))
+    assert not same_weights(sats_run, tmp_path / "other", 0)
+
+
+def test_starting_from_a_step_0_is_as_good_as_training_it(sats_run: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(small("sats"), start_from=str(sats_run / "step-0"))
+    scores = run(tmp_path / "from", config)
+    assert same_weights(sats_run, tmp_path / "from", 1)
+    assert scores == RunFolder(sats_run).scores()
+
+
+def test_methods_share_a_step_0(sats_run: Path, tmp_path: Path) -> None:
+    run(tmp_path / "finetune", dataclasses.replace(small("finetune"), start_from=str(sats_run / "step-0")))
+    assert same_weights(sats_run, tmp_path / "finetune", 0)
+    assert not same_weights(sats_run, tmp_path / "finetune", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start_from": "{run}"}, "RUN/step-0"),
+        ({"start_from": "{run}/step-0", "method": METHODS["joint"]()}, "leave out --from"),
+        ({"start_from": "{run}/step-0", "order_seed": 3}, "knows the classes"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(
+    sats_run: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    changes = {"start_from": str(change["start_from"]).format(run=sats_run)}
+    config = dataclasses.replace(small("sats"), **changes)
+    if "method" in change:
+        config = dataclasses.replace(config, method=change["method"])
+    if "order_seed" in change:
+        stream = dataclasses.replace(config.stream, order_seed=change["order_seed"])
+        config = dataclasses.replace(config, stream=stream)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", config)
+
+
+def test_joint_training_is_one_step_scored_by_the_protocol(tmp_path: Path) -> None:
+    (scores,) = run(tmp_path / "joint", small("joint"))
+    assert len(scores.classes) == 11
+    assert scores.miou["new"] is not None
+
+
+@pytest.mark.parametrize("setting", ["disjoint", "sequential", "partitioned"])
+def test_every_setting_trains(tmp_path: Path, setting: str) -> None:
+    config = small("sats")
+    data = dataclasses.replace(config.data, images=60)
+    stream = dataclasses.replace(config.stream, setting=setting)
+    assert len(run(tmp_path / setting, dataclasses.replace(config, data=data, stream=stream))) == 2
+
+
+def test_mixed_precision_trains_and_leaves_float32_weights(tmp_path: Path) -> None:
+    config = small("sats")
+    mixed = dataclasses.replace(config, train=dataclasses.replace(config.train, precision="bf16"))
+    run(tmp_path / "bf16", mixed)
+    assert {tensor.dtype for tensor in weights(tmp_path / "bf16", 1).values()} == {torch.float32, torch.int64}
+
+
+# --- run folders ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
+    create_run(tmp_path / "run", small())
+    with pytest.raises(ValueError, match="holds a run already"):
+        create_run(tmp_path / "run", small())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="no empty folder"):
+        create_run(tmp_path / "other", small())
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file"):
+        create_run(tmp_path / "file" / "run", small())
+
+
+def test_a_free_name_is_found(tmp_path: Path) -> None:
+    assert unused_folder(tmp_path, "run") == tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert unused_folder(tmp_path, "run") == tmp_path / "run-3"
+
+
+def test_a_step_interrupted_while_it_is_written_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(KeyboardInterrupt), folder.writing_step(0) as beside:
+        (beside / "scores.json").write_text("{}")
+        raise KeyboardInterrupt
+    assert not folder.step(0).exists()
+    assert folder.scores() == []

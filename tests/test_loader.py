@@ -1,0 +1,125 @@
+"""Batches: the same whatever the workers, resumable anywhere, shared evenly between processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from fakes import FakeSource, names, random_source
+from sats.data.loader import TrainLoader, evaluation_batches, to_batch
+from sats.data.stream import Samples
+from sats.data.transforms import MEAN, STD, TestTransform, TrainTransform
+from sats.types import Batch
+
+
+def samples(source: FakeSource) -> Samples:
+    return Samples(source, np.arange(len(source)), np.arange(256, dtype=np.uint8))
+
+
+def loader(images: int = 10, batch_size: int = 4) -> TrainLoader:
+    source = random_source(3, images)
+    return TrainLoader(samples=samples(source), transform=TrainTransform(8), batch_size=batch_size, seed=(7, 1))
+
+
+def numbered(images: int, batch_size: int) -> TrainLoader:
+    """A loader whose labels tell which image they came from."""
+    masks = tuple(np.full((8, 8), index, dtype=np.uint8) for index in range(images))
+    source = FakeSource(masks, names(images))
+    transform = TrainTransform(8, scale=(1.0, 1.0))
+    return TrainLoader(samples=samples(source), transform=transform, batch_size=batch_size, seed=(0,))
+
+
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(first, second, strict=True)
+    )
+
+
+def ids(batches: list[Batch]) -> list[int]:
+    return [int(label) for batch in batches for label in batch.labels[:, 0, 0]]
+
+
+def test_starting_later_gives_the_rest_of_the_same_batches() -> None:
+    whole = list(loader().batches(0, 7))
+    for start in (1, 2, 5):
+        assert same(list(loader().batches(start, 7)), whole[start:])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores: on purpose
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_do_not_matter(workers: int) -> None:
+    several = dataclasses.replace(loader(), workers=workers)
+    assert same(list(several.batches(0, 5)), list(loader().batches(0, 5)))
+    assert same(list(several.one_pass()), list(loader().one_pass()))
+
+
+def test_each_epoch_draws_every_image_at_most_once_in_an_order_of_its_own() -> None:
+    batches = numbered(10, 3)
+    assert batches.iterations_per_epoch == 3
+    epochs = [ids(list(batches.batches(3 * epoch, 3 * epoch + 3))) for epoch in range(3)]
+    assert all(len(set(epoch)) == 9 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_fewer_images_than_a_batch_are_repeated_with_augmentations_of_their_own() -> None:
+    small = numbered(3, 8)
+    (batch,) = small.batches(0, 1)
+    assert set(Counter(ids([batch])).values()) == {2, 3}
+    (varied,) = loader(images=1, batch_size=4).batches(0, 1)
+    assert not torch.equal(varied.images[0], varied.images[1])
+
+
+def test_micro_batches_and_processes_share_the_same_images() -> None:
+    whole = numbered(12, 12)
+    expected = ids(list(whole.batches(0, 1)))
+    parts = dataclasses.replace(whole, accumulation=3)
+    assert ids(list(parts.batches(0, 1))) == expected
+    shares = [
+        list(dataclasses.replace(whole, accumulation=3, process=process, processes=2).batches(0, 1))
+        for process in range(2)
+    ]
+    interleaved = [batch for pair in zip(*shares, strict=True) for batch in pair]
+    assert ids(interleaved) == expected
+    assert all(len(batch.labels) == 2 for batch in interleaved)
+
+
+def test_one_pass_reads_every_image_once_over_all_processes() -> None:
+    found = []
+    for process in range(3):
+        share = dataclasses.replace(numbered(10, 6), process=process, processes=3)
+        found += ids(list(share.one_pass()))
+    assert sorted(found) == list(range(10))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 3"):
+        dataclasses.replace(loader(), accumulation=3)
+
+
+def test_another_seed_gives_other_batches() -> None:
+    other = dataclasses.replace(loader(), seed=(8, 1))
+    assert not same(list(other.batches(0, 2)), list(loader().batches(0, 2)))
+
+
+def test_batches_are_normalised() -> None:
+    pixels = torch.randint(0, 256, (2, 4, 5, 3), dtype=torch.uint8)
+    batch = to_batch(pixels, torch.zeros(2, 4, 5, dtype=torch.uint8), torch.device("cpu"))
+    expected = (pixels.double() / 255 - torch.tensor(MEAN).double()) / torch.tensor(STD).double()
+    torch.testing.assert_close(batch.images.double(), expected.permute(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+    assert batch.labels.dtype == torch.int64
+
+
+def test_evaluation_groups_equal_sizes_and_reads_every_image_once() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(8, 6), (6, 8), (8, 6), (5, 5), (8, 6), (6, 8)]
+    masks = tuple(rng.integers(0, 3, size).astype(np.uint8) for size in sizes)
+    source = FakeSource(masks, names(3))
+    batches = list(evaluation_batches(samples(source), TestTransform(), 2, 0, torch.device("cpu")))
+    shapes = sorted(tuple(batch.labels.shape) for batch in batches)
+    assert shapes == [(1, 5, 5), (1, 8, 6), (2, 6, 8), (2, 8, 6)]
+    total = sum(int(batch.labels.sum()) for batch in batches)
+    assert total == sum(int(mask.sum()) for mask in masks)

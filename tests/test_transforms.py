@@ -1,0 +1,105 @@
+"""Image and mask stay together through every operation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sats.data.transforms import FILL, TestTransform, TrainTransform, resized
+from sats.types import IGNORE
+
+
+def pair(height: int, width: int) -> tuple[Image.Image, np.ndarray]:
+    """An image whose brightness is 40 times its mask: vertical stripes 8 pixels wide."""
+    mask = np.broadcast_to((np.arange(width) // 8 % 5).astype(np.uint8), (height, width)).copy()
+    return Image.fromarray(np.repeat(mask[..., None] * 40, 3, axis=2)), mask
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(3, 70), st.integers(3, 70)),
+    crop=st.integers(4, 48),
+    resize=st.sampled_from([0, 20]),
+    seed=st.integers(0, 1000),
+)
+def test_crops_have_their_size_and_labels_of_the_image(
+    size: tuple[int, int], crop: int, resize: int, seed: int
+) -> None:
+    image, mask = pair(*size)
+    pixels, labels = TrainTransform(crop, resize=resize)(image, mask, np.random.default_rng(seed))
+    assert pixels.shape == (crop, crop, 3)
+    assert labels.shape == (crop, crop)
+    assert pixels.dtype == labels.dtype == np.uint8
+    assert set(np.unique(labels)) <= {*np.unique(mask), IGNORE}
+    assert (labels != IGNORE).any()
+
+
+def test_without_zoom_pixels_and_labels_correspond_exactly() -> None:
+    image, mask = pair(40, 64)
+    transform = TrainTransform(crop=24, scale=(1.0, 1.0))
+    flips = set()
+    for seed in range(20):
+        pixels, labels = transform(image, mask, np.random.default_rng(seed))
+        assert np.array_equal(pixels[..., 0], labels * 40)
+        flips.add(bool(labels[0, 0] > labels[0, 8]))
+    assert len(flips) == 2  # stripes seen rising and falling
+
+
+def test_zoomed_pixels_and_labels_correspond_away_from_edges() -> None:
+    image, mask = pair(64, 64)
+    for seed in range(10):
+        pixels, labels = TrainTransform(crop=32)(image, mask, np.random.default_rng(seed))
+        inside = labels != IGNORE
+        right = np.abs(pixels[..., 0].astype(int) - labels.astype(int) * 40) <= 8
+        assert right[inside].mean() > 0.7
+
+
+def test_what_lies_outside_is_filled_and_ignored() -> None:
+    image, mask = pair(10, 10)
+    pixels, labels = TrainTransform(crop=30, scale=(1.0, 1.0))(image, mask, np.random.default_rng(0))
+    outside = labels == IGNORE
+    assert outside.sum() == 30 * 30 - 10 * 10
+    assert (pixels[outside] == FILL).all()
+
+
+def test_the_same_generator_gives_the_same_crop() -> None:
+    image, mask = pair(50, 50)
+    transform = TrainTransform(crop=24, colour=0.3)
+    first, second = (transform(image, mask, np.random.default_rng(5)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    other = transform(image, mask, np.random.default_rng(6))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_colour_changes_pixels_and_leaves_labels() -> None:
+    image, mask = pair(50, 50)
+    plain, strong = (TrainTransform(24, (1.0, 1.0), flip=False, colour=c) for c in (0.0, 0.5))
+    first, second = plain(image, mask, np.random.default_rng(1)), strong(image, mask, np.random.default_rng(1))
+    assert np.array_equal(first[1], second[1])
+    assert not np.array_equal(first[0], second[0])
+
+
+@pytest.mark.parametrize(("size", "expected"), [((100, 200), (50, 100)), ((200, 100), (100, 50)), ((3, 9), (50, 150))])
+def test_the_short_side_is_resized(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert resized(size, 50) == expected
+    assert resized(size, 0) == size
+
+
+def test_full_mode_keeps_the_labels_own_size() -> None:
+    image, mask = pair(40, 60)
+    pixels, labels = TestTransform(resize=20)(image, mask)
+    assert pixels.shape == (20, 30, 3)
+    assert labels is mask
+    assert TestTransform(resize=20).shape((40, 60)) == (20, 30, 40, 60)
+    assert TestTransform()(image, mask)[0].shape == (40, 60, 3)
+
+
+def test_crop_mode_takes_the_middle_square() -> None:
+    image, mask = pair(40, 80)
+    pixels, labels = TestTransform(crop=40)(image, mask)
+    assert pixels.shape == (40, 40, 3)
+    assert np.array_equal(labels, mask[:, 20:60])
+    assert TestTransform(crop=40).shape((40, 80)) == (40, 40, 40, 40)

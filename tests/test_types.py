@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from sats.types import IGNORE, AttentionTap, SegOutput, Step
+
+
+def test_step_0_has_no_old_classes() -> None:
+    step = Step(0, 0, 16)
+    assert (step.num_seen, step.first_new) == (16, 1)
+    assert (step.old, step.new) == (slice(0, 0), slice(1, 16))
+
+
+def test_later_steps_count_the_background_as_old() -> None:
+    step = Step(1, 16, 5)
+    assert (step.num_seen, step.first_new) == (21, 16)
+    assert (step.old, step.new) == (slice(0, 16), slice(16, 21))
+
+
+def test_is_new_leaves_out_background_old_and_ignored() -> None:
+    labels = torch.tensor([0, 15, 16, 20, 21, IGNORE])
+    assert Step(1, 16, 5).is_new(labels).tolist() == [False, False, True, True, False, False]
+    assert Step(0, 0, 16).is_new(labels).tolist() == [False, True, False, False, False, False]
+
+
+def test_is_new_never_takes_ignore_for_a_class_of_many() -> None:
+    assert not Step(1, 250, 50).is_new(torch.tensor([IGNORE])).any()
+
+
+@pytest.mark.parametrize("arguments", [(-1, 1, 1), (1, 0, 1), (0, 3, 1), (1, 3, 0)])
+def test_impossible_steps_are_refused(arguments: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match=r"step|Step"):
+        Step(*arguments)
+
+
+def test_rows_of_a_tap_are_its_softmaxed_scores() -> None:
+    query, key, mask = torch.randn(2, 3, 12, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 1, 12, 5)
+    tap = AttentionTap(query, key, 0.5, mask, (3, 4))
+    expected = (query @ key.transpose(-2, -1) * 0.5 + mask).softmax(-1)
+    torch.testing.assert_close(tap.rows(), expected)
+    torch.testing.assert_close(tap.rows(4, 9), expected[:, :, 4:9])
+
+
+def test_pixel_logits_have_the_images_size_and_are_computed_once() -> None:
+    output = SegOutput(torch.randn(1, 3, 4, 6), (), (), (16, 24))
+    assert output.pixel_logits.shape == (1, 3, 16, 24)
+    assert output.pixel_logits is output.pixel_logits
