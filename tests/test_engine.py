@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from sats.config import OptimConfig, PartFactors, RunConfig
 from sats.engine import build
 from sats.engine.log import Log
+from sats.engine.loop import Learner, optimise, update
 from sats.engine.optim import make_optimizer, rate_factor, set_rates
+from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder, create_run, unused_folder
-from sats.engine.train import Run, optimise, train, update
+from sats.engine.train import train
 from sats.errors import RunError
 from sats.evaluation.scores import Scores
 from sats.methods import METHODS, Method
@@ -125,7 +127,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path
         loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
         optimizer = make_optimizer(context.model, config.optim, 0)
         optimizer = shared.accelerator.prepare(optimizer)
-        update(shared, context, context.model, optimizer, list(loader.batches(0, 1)))
+        update(Learner(shared, context, context.model, optimizer), list(loader.batches(0, 1)))
         gradients.append(context.state)
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
@@ -140,7 +142,7 @@ def test_methods_see_gradients_before_clipping(tmp_path: Path) -> None:
     before = [parameter.detach().clone() for parameter in context.model.parameters()]
     loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
     optimizer = shared.accelerator.prepare(make_optimizer(context.model, config.optim, 0))
-    update(shared, context, context.model, optimizer, list(loader.batches(0, 1)))
+    update(Learner(shared, context, context.model, optimizer), list(loader.batches(0, 1)))
     seen = torch.stack([gradient.norm() for gradient in context.state.values()]).norm()
     moved = [new - old for new, old in zip(context.model.parameters(), before, strict=True)]
     assert seen > 1e-3
@@ -163,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) ->
     loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
     long = dataclasses.replace(loader, samples=shared.stream.train_samples(context.step), batch_size=3)
     with pytest.raises(RunError, match=r"step 0, iteration 3: oops = "):
-        optimise(shared, context, long)
+        optimise(shared, context, long, None)
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def test_a_free_name_is_found(tmp_path: Path) -> None:
 
 def test_a_step_interrupted_while_it_is_written_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(KeyboardInterrupt), folder.writing_step(0) as beside:
+    with pytest.raises(KeyboardInterrupt), folder.writing_step(0) as beside:  # noqa: PT012
         (beside / "scores.json").write_text("{}")
         raise KeyboardInterrupt
     assert not folder.step(0).exists()

@@ -106,7 +106,8 @@ def train(words: list[str]) -> int:
         raise
     console = Console()
     console.print(class_table(scores), figure_table(scores))
-    print(unmeasured_note(scores[-1]) + f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
+    print(unmeasured_note(scores[-1]), end="")
+    print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
     return 0
 
 

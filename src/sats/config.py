@@ -169,8 +169,14 @@ class TrainConfig:
     """Processes that load images; -1: chosen for the device."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; "no" is float32."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints from which an interrupted run goes on."""
     log_every: int = 10
     """Iterations between lines of metrics.jsonl."""
+
+    def epochs_of(self, step_index: int) -> int:
+        """Passes over the data of a step."""
+        return self.epochs if step_index == 0 else self.epochs_later or self.epochs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,13 +32,13 @@ def scenes(method: Method) -> RunConfig[Method]:
         model=ModelConfig(name="segformer-tiny"),
         optim=OptimConfig(
             optimizer="adamw",
-            lr=2e-3,
-            lr_later=3e-4,
+            lr=5e-3,
+            lr_later=5e-4,
             weight_decay=0.01,
             warmup=0.05,
             clip=1.0,
         ),
-        train=TrainConfig(epochs=16, epochs_later=4, batch_size=16, crop=64, scale=(0.8, 1.25), flip=False),
+        train=TrainConfig(epochs=12, epochs_later=6, batch_size=16, crop=64, scale=(1.0, 1.0), flip=False),
         evaluation=EvaluationConfig(batch_size=64),
     )
 

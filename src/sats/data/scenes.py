@@ -27,7 +27,7 @@ SMALLEST_SIDE: Final = 32
 """Below this many pixels a side, strokes are too thin for the visibility rule."""
 
 _SHARES: Final = (0.0, 0.7, 0.85, 1.0)
-"""Where the splits begin and end in each digit's list of samples."""
+"""Where the splits begin and end in the list of each digit's samples."""
 
 _LIGHTEST: Final = 0.85
 """The share of each digit's samples that is used: at 8x8, the ones with the most ink are blobs."""
@@ -39,7 +39,7 @@ _HEIGHT: Final = (0.42, 0.6)
 """A digit's height as a share of the image's side."""
 
 _ASPECT: Final = (0.9, 1.2)
-_TURN: Final = math.radians(12)
+_TURN: Final = math.radians(10)
 _EDGE: Final = 112
 """The level, of 255, where a stroke's edge lies: under half, which thickens the strokes a little."""
 
@@ -48,8 +48,6 @@ _MIN_VISIBLE: Final = 0.9
 """A digit is only drawn where it leaves each older one this share of its pixels, and ``_MIN_PIXELS``."""
 
 _TRIES: Final = 8
-_CONTRAST: Final = 80
-"""Least difference in luma, of 255, between a ground and the inks used on it."""
 
 # Light inks on darker grounds only: with both polarities a small network needs several times the images.
 _GROUNDS: Final = (
@@ -113,10 +111,11 @@ class ScenesSource(Source):
     and C. Kaynak (1998), UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, which UCI licenses
     CC BY 4.0. Grounds, colours and clutter are drawn by this file; clutter counts as background.
 
-    An image follows from ``seed``, ``split`` and its index alone. The splits differ in their scenes and in
-    their digits: of each digit's samples, in the file's order, "train" has the first 70 %, "val" the next 15 %
-    and "test" the last 15 %. ``image_size`` is the side in pixels. ``classes`` keeps some digits, in the order
-    given, and makes the others background; the scenes stay the same. Raises ValueError for wrong arguments.
+    An image follows from ``seed``, ``split`` and its index alone. The splits differ in their scenes and in their
+    digits: of each digit's samples, the 15 % with the most ink left out, "train" has the first 70 % in the file's
+    order, "val" the next 15 % and "test" the rest, so no split shows another's digits. ``image_size`` is the side
+    in pixels. ``classes`` keeps some digits, in the order given, and makes the others background; the scenes stay
+    the same. Raises ValueError for wrong arguments.
     """
 
     def __init__(
@@ -136,6 +135,7 @@ class ScenesSource(Source):
         self.image_size = image_size
         self.seed = seed
         self.classes = ("background", *_chosen(classes))
+        self._labels = [self.classes.index(name) if name in self.classes else BACKGROUND for name in DIGITS]
         self._presence: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -169,11 +169,6 @@ class ScenesSource(Source):
             presence[:, BACKGROUND] = True
             self._presence = presence
         return self._presence.copy()
-
-    @property
-    def _labels(self) -> list[int]:
-        """The class index of each of the ten digits."""
-        return [self.classes.index(name) if name in self.classes else BACKGROUND for name in DIGITS]
 
     def _layout(self, index: int) -> _Layout:
         return _lay_out(self._rng(index, "layout"), self.image_size, _glyphs(self.split))
@@ -283,8 +278,8 @@ def _free_corner(
 
 def _window(owner: NDArray[np.uint8], inked: NDArray[np.bool_], corner: tuple[int, int]) -> NDArray[np.uint8]:
     """The view of ``owner`` under a digit put at ``corner`` (left, top)."""
-    left, top = corner
-    return owner[top : top + inked.shape[0], left : left + inked.shape[1]]
+    (left, top), (high, wide) = corner, inked.shape
+    return owner[top : top + high, left : left + wide]
 
 
 def _paint(rng: np.random.Generator, layout: _Layout) -> Image.Image:
@@ -292,7 +287,7 @@ def _paint(rng: np.random.Generator, layout: _Layout) -> Image.Image:
     side = len(layout.owner)
     ground = np.array([ImageColor.getrgb(colour) for colour in _GROUNDS[rng.integers(len(_GROUNDS))]])
     scene = Image.fromarray(_texture(rng, side, ground))
-    inks = rng.permutation(_inks_on(ground))
+    inks = rng.permutation([ImageColor.getrgb(ink) for ink in _INKS])
     for _ in range(rng.integers(3, 6)):
         _stamp(scene, _patch(rng, side), _corner(rng, side), _tint(rng, ground))
     for _ in range(rng.integers(1, 3)):
@@ -310,7 +305,8 @@ def _texture(rng: np.random.Generator, side: int, ground: NDArray[np.int64]) -> 
     patterns = (_clouds, _stripes, _checks, _dots)
     field = 0.5 * _clouds(rng, side) + 0.5 * patterns[rng.integers(len(patterns))](rng, side)
     grain = rng.integers(-8, 9, size=(side, side, 1))
-    return (ground[0] + (ground[1] - ground[0]) * field[..., None] + grain).clip(0, 255).astype(np.uint8)
+    colours: NDArray[np.float64] = ground[0] + (ground[1] - ground[0]) * field[..., None] + grain
+    return colours.clip(0, 255).astype(np.uint8)
 
 
 def _clouds(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
@@ -347,15 +343,7 @@ def _dots(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     return ((0.3 - along**2 - across**2) * 6 + 0.5).clip(0, 1)
 
 
-def _inks_on(ground: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Choose the inks that stand out from a ground's two colours: [inks, 3]."""
-    inks = np.array([ImageColor.getrgb(ink) for ink in _INKS])
-    luma = np.array([0.299, 0.587, 0.114])
-    standing_out: NDArray[np.int64] = inks[abs(inks @ luma - ground.mean(axis=0) @ luma) >= _CONTRAST]
-    return standing_out
-
-
-def _shaken(rng: np.random.Generator, colour: NDArray[np.generic]) -> tuple[int, ...]:
+def _shaken(rng: np.random.Generator, colour: NDArray[np.int64] | NDArray[np.float64]) -> tuple[int, ...]:
     return tuple((colour + rng.integers(-12, 13, size=3)).clip(0, 255).astype(np.uint8).tolist())
 
 

@@ -8,21 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from sats.engine.run_folder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
-
-    from rich.progress import TaskID
 
 
 Item = TypeVar("Item")
@@ -38,6 +39,10 @@ class Position:
     iteration: int
     iterations: int
 
+    def is_logged(self, every: int) -> bool:
+        """Whether this iteration is written down: the first, the last, and each ``every``-th."""
+        return self.iteration % every == 0 or self.iteration in (1, self.iterations)
+
 
 @dataclass
 class Log:
@@ -51,7 +56,7 @@ class Log:
     quiet: bool = False
     console: Console = field(default_factory=lambda: Console(stderr=True))
     _bar: Progress | None = None
-    _task: TaskID | None = None
+    _note: Text = field(default_factory=Text)
     _since: float = 0.0
 
     def say(self, text: str) -> None:
@@ -65,20 +70,22 @@ class Log:
         self._since = time.perf_counter()
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TextColumn("ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(compact=True),
         )
-        disable = self.quiet or not self.console.is_terminal
-        with Progress(*columns, console=self.console, transient=True, disable=disable) as bar:
-            self._bar, self._task = bar, bar.add_task(title, total=total, completed=done, note="")
-            try:
+        if self.quiet or not self.console.is_terminal:
+            yield
+            return
+        self._bar = Progress(*columns, console=self.console)
+        self._bar.add_task(title, total=total, completed=done)
+        try:
+            with Live(Group(self._bar, self._note), console=self.console, transient=True, refresh_per_second=4):
                 yield
-            finally:
-                self._bar = self._task = None
+        finally:
+            self._bar = None
+            self._note.plain = ""
 
     def follow(self, items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
         """Yield ``items`` under a bar of their own."""
@@ -87,10 +94,10 @@ class Log:
                 yield item
                 self.advance()
 
-    def advance(self, note: str = "") -> None:
+    def advance(self) -> None:
         """One item of the bar is done."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=1, note=note)
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
 
     def iteration(self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int) -> None:
         """Log an iteration: ``images`` were learned from since the last logged one, at these losses and rates."""
@@ -112,11 +119,28 @@ class Log:
             metrics.write(json.dumps(line) + "\n")
         self._show(position, losses, speed)
 
+    def forget_after(self, step: int, iteration: int) -> None:
+        """Drop what was logged after ``iteration`` of ``step``: it will be logged again."""
+        if self.quiet or not self.metrics_path.is_file():
+            return
+        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _is_before(line, step, iteration)]
+        if len(kept) < len(lines):
+            write_text(self.metrics_path, "".join(kept))
+
     def _show(self, position: Position, losses: dict[str, float], speed: float) -> None:
         terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         note = f"epoch {position.epoch + 1}/{position.epochs}  {terms}  {speed:.1f} images/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, note=note)
+        self._note.plain = note
         tenth = max(1, position.iterations // 10)
         if not self.console.is_terminal and position.iteration % tenth < 1:
             self.say(f"step {position.step}  iteration {position.iteration}/{position.iterations}  {note}")
+
+
+def _is_before(line: str, step: int, iteration: int) -> bool:
+    """Whether a line of metrics.jsonl is whole, and of an iteration up to this one."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:  # cut off when the process was killed
+        return False
+    return bool((entry["step"], entry["iteration"]) <= (step, iteration))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from sats.config import RunConfig, read_config, to_json
 from sats.evaluation.scores import Scores, read_scores
@@ -36,6 +39,33 @@ class RunFolder:
     def metrics_path(self) -> Path:
         """One line for each logged iteration."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where an unfinished step's checkpoints are."""
+        return self.path / "checkpoint"
+
+    def discard_checkpoints(self) -> None:
+        """Remove the checkpoints of a step that is finished."""
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off the folder; ValueError names the one that has it. A dead one's hold is gone."""
+        owner = self.path / ".owner"
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
+            raise ValueError(f"{self.path} is being worked on by {who}: wait for it, or stop it first.") from error
+        try:
+            write_text(owner, f"process {os.getpid()} on {platform.node()}\n")
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
 
     def step(self, index: int) -> Path:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
@@ -79,7 +109,9 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
     """A new run folder with its configuration; ValueError if ``path`` holds anything already."""
     folder = RunFolder(path)
     if folder.config_path.is_file():
-        raise ValueError(f"{path} holds a run already: choose another folder with --out, or remove it.")
+        raise ValueError(
+            f"{path} holds a run already: go on with `sats resume {path}`, or choose another folder with --out."
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
     try:

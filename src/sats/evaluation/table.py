@@ -62,4 +62,4 @@ def unmeasured_note(scores: Scores) -> str:
     names = scores.unmeasured
     if not names:
         return ""
-    return f"{len(names)} of {len(scores.classes)} classes have no test pixel and are left out: {', '.join(names)}."
+    return f"{len(names)} of {len(scores.classes)} classes have no test pixel and are left out: {', '.join(names)}.\n"

@@ -1,0 +1,129 @@
+"""Exact resume: everything that changes during a step, written beside, checked by sum, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+VERSION = 1
+KEPT = 2
+MANIFEST = "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a step after ``iteration`` updates.
+
+    ``model`` and ``state`` (the method's) map names to tensors; ``optimizer`` is its state dictionary, with the
+    gradient scaler's where there is one; ``random`` holds torch's random states by device.
+    """
+
+    step: int
+    iteration: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    state: dict[str, Tensor]
+    random: dict[str, Tensor]
+
+
+def save(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write ``checkpoint`` below ``folder`` and remove all but the last two there."""
+    name = f"step-{checkpoint.step}-iteration-{checkpoint.iteration:08d}"
+    beside = folder / f"{name}.tmp"
+    if beside.exists():
+        shutil.rmtree(beside)
+    beside.mkdir(parents=True)
+    save_file(_contiguous(checkpoint.model), beside / "model.safetensors")
+    save_file(_contiguous(checkpoint.state), beside / "state.safetensors")
+    save_file(_contiguous(checkpoint.random), beside / "random.safetensors")
+    torch.save(checkpoint.optimizer, beside / "optimizer.pt")
+    manifest = {
+        "version": VERSION,
+        "step": checkpoint.step,
+        "iteration": checkpoint.iteration,
+        "sha256": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
+    }
+    (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    final = folder / name
+    if final.exists():
+        shutil.rmtree(final)
+    beside.rename(final)
+    for outdated in list(_newest_first(folder))[KEPT:]:
+        shutil.rmtree(outdated)
+
+
+def load_newest(folder: Path, step: int) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one passed over."""
+    problems: list[str] = []
+    for path in _newest_first(folder):
+        if not path.name.startswith(f"step-{step}-"):
+            continue
+        try:
+            return _load(path), problems
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"The checkpoint {path} is broken ({error}); an earlier one is used.")
+    return None, problems
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    paths = [path for path in folder.glob("step-*-iteration-*") if path.suffix != ".tmp"]
+    yield from sorted(paths, key=_place, reverse=True)
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Step and iteration, from a checkpoint's name."""
+    _, step, _, iteration = path.name.split("-")
+    return int(step), int(iteration)
+
+
+def _load(folder: Path) -> Checkpoint:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if manifest["version"] != VERSION:
+        raise ValueError(f"it has format {manifest['version']}, this program reads {VERSION}")
+    for name, expected in manifest["sha256"].items():
+        if _sha256(folder / name) != expected:
+            raise ValueError(f"{name} has another checksum than when it was written")
+    return Checkpoint(
+        step=manifest["step"],
+        iteration=manifest["iteration"],
+        model=load_file(folder / "model.safetensors"),
+        optimizer=torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"),
+        state=load_file(folder / "state.safetensors"),
+        random=load_file(folder / "random.safetensors"),
+    )
+
+
+def random_states() -> dict[str, Tensor]:
+    """Torch's random states, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random(states: dict[str, Tensor]) -> None:
+    """Put torch's random states back."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

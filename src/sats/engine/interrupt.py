@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM between two iterations instead of within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@dataclass
+class StopRequest:
+    """Whether somebody asked this process to stop."""
+
+    asked: bool = False
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[StopRequest]:
+    """Within this context the first SIGINT or SIGTERM is only noted; a second one interrupts at once.
+
+    Outside the main thread, where signals cannot be caught, nothing changes.
+    """
+    request = StopRequest()
+
+    def note(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a handler's signature)
+        if request.asked:
+            raise KeyboardInterrupt
+        request.asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in signals]
+    try:
+        yield request
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,159 @@
+"""A step's training: the innermost loop, and how it is stopped and taken up again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sats.engine import checkpoint
+from sats.engine.interrupt import deferred_interrupts
+from sats.engine.log import Position
+from sats.engine.optim import make_optimizer, rate_factor, set_rates
+from sats.errors import RunError
+from sats.methods.base import all_losses
+
+if TYPE_CHECKING:
+    from accelerate.optimizer import AcceleratedOptimizer
+    from torch import Tensor
+
+    from sats.data.loader import TrainLoader
+    from sats.engine.checkpoint import Checkpoint
+    from sats.engine.run import Run
+    from sats.methods.context import Context
+    from sats.types import Batch
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What changes while a step is learned: the model as accelerate wraps it, and its optimizer."""
+
+    run: Run
+    context: Context
+    model: torch.nn.Module
+    optimizer: AcceleratedOptimizer
+
+
+def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint | None) -> None:
+    """Train the context's model over all epochs of the step, from where ``saved`` left off.
+
+    KeyboardInterrupt when somebody asked to stop; a checkpoint is written before. RunError when a loss is not finite.
+    """
+    settings, step = run.config.train, context.step
+    epochs = settings.epochs_of(step.index)
+    iterations = epochs * loader.iterations_per_epoch
+    bare = make_optimizer(context.model, run.config.optim, step.index)
+    learner = Learner(run, context, *run.accelerator.prepare(context.model, bare))
+    start = restore(learner, saved) if saved else 0
+    batches = loader.batches(start, iterations)
+    logged, written = start, time.monotonic()
+    with deferred_interrupts() as stop, run.log.progress(f"step {step.index}", iterations, start):
+        for iteration in range(start, iterations):
+            set_rates(learner.optimizer, rate_factor(iteration, iterations, run.config.optim))
+            terms = update(learner, [next(batches) for _ in range(settings.accumulation)])
+            epoch = iteration // loader.iterations_per_epoch
+            position = Position(
+                step=step.index, epoch=epoch, epochs=epochs, iteration=iteration + 1, iterations=iterations
+            )
+            check_finite(terms, position)
+            if position.is_logged(settings.log_every):
+                log(learner, position, terms, images=(position.iteration - logged) * settings.batch_size)
+                logged = position.iteration
+            run.log.advance()
+            if stop.asked or time.monotonic() - written >= 60 * settings.checkpoint_minutes:
+                save(learner, position)
+                written = time.monotonic()
+            if stop.asked:
+                raise KeyboardInterrupt
+    run.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)
+    run.accelerator.free_memory()
+
+
+def update(learner: Learner, batches: list[Batch]) -> dict[str, Tensor]:
+    """One iteration over its micro-batches; returns the detached terms, their mean over the micro-batches."""
+    accelerator = learner.run.accelerator
+    logged: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches):
+        last = number == len(batches) - 1
+        with nullcontext() if last else accelerator.no_sync(learner.model):
+            terms = forward(learner, batch)
+            accelerator.backward(torch.stack(list(terms.values())).sum() / len(batches))
+        for name, term in terms.items():
+            logged[name] = logged.get(name, 0.0) + term.detach() / len(batches)
+    apply_gradients(learner)
+    return logged
+
+
+def forward(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """The loss terms of one micro-batch."""
+    context, method = learner.context, learner.run.method
+    transfers = context.teacher is not None and method.attention_transfer.weight > 0
+    taps = context.model.default_taps if transfers else ()
+    with learner.run.accelerator.autocast():
+        with torch.no_grad():
+            old = context.teacher(batch.images, taps) if context.teacher else None
+        return all_losses(method, context, batch, learner.model(batch.images, taps), old)
+
+
+def apply_gradients(learner: Learner) -> None:
+    """Let the method read the gradients, clip them, and update the weights."""
+    accelerator, clip = learner.run.accelerator, learner.run.config.optim.clip
+    accelerator.unscale_gradients(learner.optimizer)
+    learner.run.method.after_backward(learner.context)
+    if clip:
+        accelerator.clip_grad_norm_(learner.context.model.parameters(), clip)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad()
+
+
+def log(learner: Learner, position: Position, terms: dict[str, Tensor], images: int) -> None:
+    """Write down the terms and the learning rates of an iteration."""
+    rates = {group["name"]: group["lr"] for group in learner.optimizer.param_groups}
+    learner.run.log.iteration(position, {name: term.item() for name, term in terms.items()}, rates, images)
+
+
+def save(learner: Learner, position: Position) -> None:
+    """Write a checkpoint after the iteration at ``position``."""
+    run, context = learner.run, learner.context
+    scaler = run.accelerator.scaler
+    optimizer = {
+        "optimizer": learner.optimizer.state_dict(),
+        "scaler": scaler.state_dict() if scaler is not None else {},
+    }
+    state = checkpoint.Checkpoint(
+        step=position.step,
+        iteration=position.iteration,
+        model=context.model.state_dict(),
+        optimizer=optimizer,
+        state=context.state,
+        random=checkpoint.random_states(),
+    )
+    if run.accelerator.is_main_process:
+        checkpoint.save(state, run.folder.checkpoints)
+
+
+def restore(learner: Learner, saved: Checkpoint) -> int:
+    """Put optimizer and random states back as they were; returns the iteration to go on with.
+
+    The model and the method's state are loaded before, as they decide what the optimizer holds.
+    """
+    learner.optimizer.load_state_dict(saved.optimizer["optimizer"])
+    scaler = learner.run.accelerator.scaler
+    if scaler is not None:
+        scaler.load_state_dict(saved.optimizer["scaler"])
+    checkpoint.restore_random(saved.random)
+    return saved.iteration
+
+
+def check_finite(terms: dict[str, Tensor], position: Position) -> None:
+    """Stop, naming the term, when a loss is no longer a finite number."""
+    if torch.stack(list(terms.values())).isfinite().all():
+        return
+    broken = ", ".join(f"{name} = {term.item()}" for name, term in terms.items() if not term.isfinite())
+    raise RunError(
+        f"The loss is no longer finite in step {position.step}, iteration {position.iteration}: {broken}. "
+        "Lower --lr (or --lr-later), clip gradients with --optim.clip 1, or train with --train.precision no."
+    )

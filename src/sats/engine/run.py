@@ -1,0 +1,59 @@
+"""What all steps of one run share, and what each of them needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sats.engine import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from accelerate import Accelerator
+
+    from sats.config import RunConfig
+    from sats.data.loader import TrainLoader
+    from sats.data.stream import Stream
+    from sats.engine.log import Log
+    from sats.engine.run_folder import RunFolder
+    from sats.methods import Method
+    from sats.types import Batch, Step
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all steps of one run share."""
+
+    config: RunConfig[Method]
+    folder: RunFolder
+    stream: Stream
+    accelerator: Accelerator
+    log: Log
+
+    @property
+    def method(self) -> Method:
+        """The continual-learning method."""
+        return self.config.method
+
+
+def make_loader(run: Run, step: Step) -> TrainLoader:
+    """This process's batches of ``step``."""
+    accelerator = run.accelerator
+    return build.train_loader(
+        run.config, run.stream, step, accelerator.device, accelerator.process_index, accelerator.num_processes
+    )
+
+
+def one_pass(run: Run, loader: TrainLoader, title: str) -> Iterator[Batch]:
+    """One pass over a step's data, under a progress bar; nothing is read unless somebody iterates."""
+    total = -(-len(loader.samples) // (loader.micro_batch_size * loader.processes))
+    return run.log.follow(loader.one_pass(), title, total)
+
+
+def seed_everything(seed: int, step: int, part: int) -> None:
+    """Seed torch's random state for a part of a step: what starts there does not depend on what ran before."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1)[0]))

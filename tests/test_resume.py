@@ -1,0 +1,178 @@
+"""A run that is interrupted anywhere ends as one that never was: the same weights and scores, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sats.config import RunConfig, to_json
+from sats.engine import checkpoint
+from sats.engine.log import Log
+from sats.engine.run_folder import RunFolder, create_run
+from sats.engine.train import train
+from sats.methods import Method
+from test_engine import run, same_weights, small
+
+METHODS = ("finetune", "sats")
+
+
+def settings(method: str, **train_settings: object) -> RunConfig[Method]:
+    config = small(method)
+    changed = {"epochs": 2, "epochs_later": 3, **train_settings}
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changed))
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / request.param
+    run(folder, settings(request.param))
+    return request.param, folder
+
+
+class Interrupting(Log):
+    """A log that presses Ctrl-C when the bar moves for the ``at``-th time."""
+
+    at: int = 0
+    moved: int = 0
+
+    def advance(self) -> None:
+        super().advance()
+        self.moved += 1
+        if self.moved == self.at:
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted(folder: RunFolder, config: RunConfig[Method], at: int) -> None:
+    log = Interrupting(folder.metrics_path)
+    log.at = at
+    with pytest.raises(KeyboardInterrupt):
+        train(config, folder, log)
+
+
+def same_runs(first: Path, second: Path) -> bool:
+    steps = len(RunFolder(first).scores())
+    return (
+        steps == 2
+        and RunFolder(first).scores() == RunFolder(second).scores()
+        and all(same_weights(first, second, step) for step in range(steps))
+    )
+
+
+def test_interrupted_at_many_places(whole: tuple[str, Path], tmp_path: Path) -> None:
+    """Within step 0, while measuring it, while gathering thresholds or early in step 1, and late in it."""
+    method, expected = whole
+    config = settings(method)
+    for at in (2, 5, 7, 9, 12):
+        folder = create_run(tmp_path / str(at), config)
+        interrupted(folder, config, at)
+        train(config, folder, Log(folder.metrics_path))
+        assert same_runs(expected, folder.path), at
+
+
+def test_interrupted_again_and_again(whole: tuple[str, Path], tmp_path: Path) -> None:
+    method, expected = whole
+    config = settings(method)
+    folder = create_run(tmp_path / "run", config)
+    for at in (3, 2, 4):
+        interrupted(folder, config, at)
+    train(config, folder, Log(folder.metrics_path))
+    assert same_runs(expected, folder.path)
+    lines = [json.loads(line) for line in folder.metrics_path.read_text().splitlines()]
+    places = [(line["step"], line["iteration"]) for line in lines]
+    assert places == sorted(set(places))  # nothing logged twice
+    original = [json.loads(line) for line in (expected / "metrics.jsonl").read_text().splitlines()]
+    assert [line["losses"] for line in lines] == [line["losses"] for line in original]
+    assert not folder.checkpoints.exists()
+
+
+def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, whole: tuple[str, Path]) -> None:
+    method, expected = whole
+    config = settings(method, checkpoint_minutes=0)
+    for damage in ("truncate", "flip", "remove", "manifest"):
+        folder = create_run(tmp_path / damage, config)
+        interrupted(folder, config, 4)
+        newest = sorted(folder.checkpoints.iterdir())[-1]
+        assert len(list(folder.checkpoints.iterdir())) == 2
+        broken = newest / ("checkpoint.json" if damage == "manifest" else "model.safetensors")
+        data = bytearray(broken.read_bytes())
+        data[len(data) // 2] ^= 1
+        if damage == "remove":
+            broken.unlink()
+        else:
+            broken.write_bytes(data[: len(data) // 2] if damage in ("truncate", "manifest") else data)
+        saved, problems = checkpoint.load_newest(folder.checkpoints, 0)
+        assert saved is not None
+        assert saved.iteration == 3
+        assert str(newest) in problems[0]
+        train(config, folder, Log(folder.metrics_path))
+        assert same_runs(expected, folder.path)
+
+
+def test_only_broken_checkpoints_mean_the_step_starts_again(tmp_path: Path, whole: tuple[str, Path]) -> None:
+    method, expected = whole
+    config = settings(method)
+    folder = create_run(tmp_path / "run", config)
+    interrupted(folder, config, 3)
+    for path in folder.checkpoints.rglob("optimizer.pt"):
+        path.write_bytes(b"")
+    train(config, folder, Log(folder.metrics_path))
+    assert same_runs(expected, folder.path)
+
+
+def test_a_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
+    config = settings("finetune")
+    folder = create_run(tmp_path / "run", config)
+    interrupted(folder, config, 3)
+    (manifest,) = folder.checkpoints.rglob("checkpoint.json")
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**values, "version": 99}))
+    saved, problems = checkpoint.load_newest(folder.checkpoints, 0)
+    assert saved is None
+    assert "99" in problems[0]
+
+
+def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: int) -> int:
+    """Run the command, kill it at random moments, resume; returns how many kills hit a run that was learning."""
+    rng = random.Random(seed)  # noqa: S311
+    (folder.parent / "config.json").write_text(to_json(config))
+    words = ["train", "--config", str(folder.parent / "config.json"), "--out", str(folder)]
+    hits = 0
+    for _ in range(kills):
+        process = subprocess.Popen([sys.executable, "-m", "sats", *words], stderr=subprocess.DEVNULL)
+        wait_for_progress(process, RunFolder(folder))
+        time.sleep(rng.uniform(0, 0.4))
+        hits += process.poll() is None
+        process.kill()
+        process.wait()
+        words = ["resume", str(folder)]
+    assert subprocess.run([sys.executable, "-m", "sats", *words], check=False).returncode == 0
+    return hits
+
+
+def wait_for_progress(process: subprocess.Popen[bytes], folder: RunFolder) -> None:
+    """Wait until the run logs one more iteration, or ends."""
+    before = folder.metrics_path.read_bytes() if folder.metrics_path.is_file() else b""
+    while process.poll() is None:
+        if folder.metrics_path.is_file() and len(folder.metrics_path.read_bytes()) > len(before):
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("kills", "seed"), [(3, 0), pytest.param(10, 1, marks=pytest.mark.slow)])
+def test_a_killed_process_resumes_to_the_same_end(
+    whole: tuple[str, Path], tmp_path: Path, kills: int, seed: int
+) -> None:
+    method, expected = whole
+    if method == "finetune" and kills == 3:
+        pytest.skip("the quick form kills SATS, which has more to lose; the slow one kills both")
+    assert kill_and_resume(tmp_path / "run", settings(method, checkpoint_minutes=0), kills, seed) >= 1
+    assert same_runs(expected, tmp_path / "run")
