@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from transformers import pipeline
 
-from sats.cli import main, parse_train
+from sats.cli import main
+from sats.commands.train import parse
 from sats.config import RunConfig, read_config
 from sats.methods.finetune import Finetune
 from sats.methods.sats import Sats
@@ -60,7 +61,7 @@ def test_own_data_with_chosen_classes(tmp_path: Path) -> None:
 
 
 def config_of(words: str) -> RunConfig:
-    return parse_train(words.split()).run
+    return parse(words.split()).run
 
 
 def test_short_and_long_flags_set_the_same_fields() -> None:
@@ -148,13 +149,13 @@ def test_help_lists_recipes_methods_and_the_methods_fields(capsys: pytest.Captur
 
 def test_the_folder_and_its_configuration_exist_before_torch_is_loaded(tmp_path: Path) -> None:
     script = f"""
-import sys, sats.cli as cli
-made = cli.create_run
+import sys, sats.api as api, sats.cli as cli
+made = api.create_run
 def create_run(path, config):
     folder = made(path, config)
     assert "torch" not in sys.modules and "transformers" not in sys.modules
     raise SystemExit(7)
-cli.create_run = create_run
+api.create_run = create_run
 cli.main(["train", "scenes", "--method", "sats", "--out", {str(tmp_path / "run")!r}])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

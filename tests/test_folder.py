@@ -384,7 +384,7 @@ def test_all_problems_of_a_look_come_in_one_message(root: Path) -> None:
     assert "lonely09, ...): " in lines[1]
     assert lines[2].startswith(f"- {root}/masks/train/odd.png has 5 x 5 pixels, ")
     assert lines[3].startswith(f"- {root}/masks/train/bad00.png holds the ids 9, 77, ")
-    assert lines[11] == "and 3 more."
+    assert lines[11] == "and 3 more; `sats data check` lists all."
 
 
 def test_files_changed_after_the_look_are_noticed(root: Path) -> None:

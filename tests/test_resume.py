@@ -100,7 +100,7 @@ def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, w
     for damage in ("truncate", "flip", "remove", "manifest"):
         folder = create_run(tmp_path / damage, config)
         interrupted(folder, config, 4)
-        newest = sorted(folder.checkpoints.iterdir())[-1]
+        newest = max(folder.checkpoints.iterdir())
         assert len(list(folder.checkpoints.iterdir())) == 2
         broken = newest / ("checkpoint.json" if damage == "manifest" else "model.safetensors")
         data = bytearray(broken.read_bytes())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+MIN_CROP = 32
 MethodT_co = TypeVar("MethodT_co", bound=Method, covariant=True)
 
 
@@ -226,13 +227,14 @@ def _check(config: RunConfig[Method]) -> None:
         "train.epochs": config.train.epochs,
         "train.batch_size": config.train.batch_size,
         "train.accumulation": config.train.accumulation,
-        "train.crop": config.train.crop,
         "train.log_every": config.train.log_every,
         "evaluation.batch_size": config.evaluation.batch_size,
     }
     for name, value in positive.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}.")
+    if config.train.crop < MIN_CROP:
+        raise ValueError(f"train.crop must be at least {MIN_CROP}, not {config.train.crop}: strides take the rest.")
     if config.train.batch_size % config.train.accumulation:
         raise ValueError(
             f"A batch of {config.train.batch_size} does not divide into {config.train.accumulation} equal parts: "

@@ -33,6 +33,17 @@ LAYOUT: Final = "images/<split>/<name>.jpg, masks/<split>/<name>.png and classes
 MOST_SHOWN: Final = 10
 
 
+class DataProblemsError(ValueError):
+    """Everything that is wrong with a data set; the message shows the first ten of ``problems``."""
+
+    def __init__(self, problems: Sequence[str], where: str) -> None:
+        self.problems = tuple(problems)
+        shown = "".join(f"\n- {problem}" for problem in problems[:MOST_SHOWN])
+        more = f"\nand {len(problems) - MOST_SHOWN} more; `sats data check` lists all."
+        rest = more if len(problems) > MOST_SHOWN else ""
+        super().__init__(problems[0] if len(problems) == 1 else f"{where} has {len(problems)} problems:{shown}{rest}")
+
+
 class FolderSource(Source):
     """One split of an own data set.
 
@@ -132,6 +143,17 @@ def _check_layout(root: Path, split: str) -> None:
         if split not in splits:
             there = f"use one of those there ({', '.join(splits)})" if splits else f"{root} should hold {LAYOUT}"
             raise ValueError(f"{root / part} has no split {split!r}: {there}.")
+
+
+def split_names(root: Path) -> list[str]:
+    """The splits that ``root`` has images or masks of; ValueError if it is no such folder."""
+    for part in ("images", "masks"):
+        if not (root / part).is_dir():
+            raise ValueError(f"{root / part} is not a folder: {root} should hold {LAYOUT}.")
+    found = sorted({*_splits(root / "images"), *_splits(root / "masks")})
+    if not found:
+        raise ValueError(f"{root / 'images'} holds no splits: {root} should hold {LAYOUT}.")
+    return found
 
 
 def _splits(folder: Path) -> list[str]:
@@ -256,10 +278,6 @@ def _counted(stems: list[str], one: str, many: str, mend: str) -> list[str]:
 
 
 def _refuse(problems: list[str], root: Path, split: str) -> None:
-    """Raise one ValueError for all problems, if there are any."""
-    if len(problems) == 1:
-        raise ValueError(problems[0])
+    """Raise one error for all problems, if there are any."""
     if problems:
-        shown = "".join(f"\n- {problem}" for problem in problems[:MOST_SHOWN])
-        more = f"\nand {len(problems) - MOST_SHOWN} more." if len(problems) > MOST_SHOWN else ""
-        raise ValueError(f"{root}, split {split}, has {len(problems)} problems:{shown}{more}")
+        raise DataProblemsError(problems, f"{root}, split {split},")

@@ -48,7 +48,7 @@ class _TestSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         pixels, labels = self.transform(*self.samples[position])
-        return torch.from_numpy(pixels.copy()), torch.from_numpy(labels)
+        return torch.from_numpy(pixels.copy()), torch.from_numpy(labels.copy())
 
 
 @dataclass(frozen=True, kw_only=True)

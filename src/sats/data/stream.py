@@ -153,6 +153,24 @@ class Samples:
         return self.source.size(int(self.indices[position]))
 
 
+def samples_by_name(source: Source, classes: Sequence[str], future: Future) -> Samples:
+    """Every image of ``source``, labelled with the channels of ``classes`` (background first) by their names.
+
+    Other classes are background or ignored. ValueError if no foreground class is in both.
+    """
+    if not set(source.classes[BACKGROUND + 1 :]) & set(classes[BACKGROUND + 1 :]):
+        raise ValueError(
+            f"The data and the model have no class in common: the data knows {', '.join(source.classes[1:])}; "
+            f"the model {', '.join(classes[1:])}."
+        )
+    table = np.full(256, IGNORE if future == "ignore" else BACKGROUND, dtype=np.uint8)
+    table[[BACKGROUND, IGNORE]] = BACKGROUND, IGNORE
+    for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
+        if name in classes:
+            table[index] = classes.index(name)
+    return Samples(source, np.arange(len(source)), table)
+
+
 class Stream:
     """The steps of a data source under a protocol and a setting.
 

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's, in RGB of 0 to 1: what the pretrained encoders expect."""
+MIN_SIDE = 32
+"""The smallest image that every encoder's strides leave something of."""
 FILL = (124, 116, 104)
 """MEAN in 0 to 255: what lies outside an image, near 0 after normalisation."""
 
 
 def resized(size: tuple[int, int], short_side: int) -> tuple[int, int]:
-    """(height, width) scaled so that the shorter is ``short_side``; 0 leaves them as they are."""
-    if not short_side:
+    """(height, width) scaled so that the shorter is ``short_side``; 0 leaves them, unless that is below MIN_SIDE."""
+    if not short_side and min(size) >= MIN_SIDE:
         return size
+    short_side = short_side or MIN_SIDE
     factor = short_side / min(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
@@ -123,7 +126,7 @@ class TestTransform:
         resized_mask = np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
         top, left = (height - self.crop) // 2, (width - self.crop) // 2
         middle = (slice(top, top + self.crop), slice(left, left + self.crop))
-        return np.ascontiguousarray(np.asarray(image)[middle]), np.ascontiguousarray(resized_mask[middle])
+        return np.asarray(image)[middle], resized_mask[middle]
 
     def shape(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """What decides which images may share a batch: the (h, w) that the model sees, and the labels' (H, W)."""

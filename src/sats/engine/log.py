@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, Group
@@ -23,7 +25,6 @@ from sats.engine.run_folder import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 
 Item = TypeVar("Item")
@@ -58,6 +59,7 @@ class Log:
     _bar: Progress | None = None
     _note: Text = field(default_factory=Text)
     _since: float = 0.0
+    _said: tuple[int, int] = (-1, -1)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -132,9 +134,15 @@ class Log:
         terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         note = f"epoch {position.epoch + 1}/{position.epochs}  {terms}  {speed:.1f} images/s"
         self._note.plain = note
-        tenth = max(1, position.iterations // 10)
-        if not self.console.is_terminal and position.iteration % tenth < 1:
+        tenth = (position.step, 10 * position.iteration // position.iterations)
+        if not self.console.is_terminal and tenth != self._said:
+            self._said = tenth
             self.say(f"step {position.step}  iteration {position.iteration}/{position.iterations}  {note}")
+
+
+def progress_bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    """Yield ``items``, ``total`` of them, under a progress bar that belongs to no run."""
+    yield from Log(Path(os.devnull)).follow(items, title, total)
 
 
 def _is_before(line: str, step: int, iteration: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 SCORES = "scores.json"
+STEPS = "steps.json"
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,26 @@ class RunFolder:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
         return self.path / f"step-{index}"
 
+    def num_steps(self) -> int:
+        """How many steps the run has; 0 while that is not known, as its data was not opened yet."""
+        path = self.path / STEPS
+        return len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
+
+    def is_finished(self) -> bool:
+        """Whether every step is done."""
+        return 0 < self.num_steps() == len(self.scores())
+
+    def state(self) -> str:
+        """How far the run is, in a few words."""
+        if self.is_finished():
+            return "finished"
+        done = f"{len(self.scores())} of {self.num_steps() or '?'} steps"
+        try:
+            with self.held():
+                return f"interrupted, {done}"
+        except ValueError:
+            return f"running, {done}"
+
     def config(self) -> RunConfig[Method]:
         """The run's settings."""
         return read_config(self.config_path)
@@ -119,6 +141,14 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
         folder.write(CONFIG, to_json(config))
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror}. Choose another folder with --out.") from error
+    return folder
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run in ``path``; ValueError if there is none."""
+    folder = RunFolder(path)
+    if not folder.config_path.is_file():
+        raise ValueError(f"{path} holds no run: name the folder that `sats train` wrote, with its {CONFIG}.")
     return folder
 
 

@@ -19,7 +19,7 @@ from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.run import Run, make_loader, one_pass, seed_everything
-from sats.engine.run_folder import SCORES, RunFolder, write_text
+from sats.engine.run_folder import SCORES, STEPS, RunFolder, write_text
 from sats.evaluation.confusion import confusion_matrix
 from sats.evaluation.scores import Scores, compute_scores
 from sats.methods.base import begin_step, needs_teacher
@@ -48,11 +48,21 @@ def train(config: RunConfig[Method], folder: RunFolder, console: Log | None = No
     log = console or Log(folder.metrics_path, quiet=not accelerator.is_main_process)
     run = Run(config, folder, build.build_stream(config), accelerator, log)
     folder.write("environment.json", json.dumps(environment(accelerator), indent=2) + "\n")
+    write_steps(run)
     if config.start_from and not folder.step(0).exists():
         adopt_step0(run, Path(config.start_from).expanduser())
     for step in run.stream.steps[len(folder.scores()) :]:
         train_step(run, step)
     return folder.scores()
+
+
+def write_steps(run: Run) -> None:
+    """Write down which classes each step learns, and from how many images."""
+    steps = [
+        {"learns": run.stream.new_names(step), "images": len(run.stream.train_samples(step))}
+        for step in run.stream.steps
+    ]
+    run.folder.write(STEPS, json.dumps(steps, indent=2, ensure_ascii=False) + "\n")
 
 
 def train_step(run: Run, step: Step) -> None:

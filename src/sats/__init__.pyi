@@ -1,0 +1,26 @@
+from .api import resume as resume
+from .api import train as train
+from .config import RunConfig as RunConfig
+from .config import read_config as read_config
+from .errors import RunError as RunError
+from .evaluation.predict import Prediction as Prediction
+from .evaluation.predict import Predictor as Predictor
+from .evaluation.predict import load as load
+from .evaluation.scores import Scores as Scores
+from .recipes import recipe as recipe
+
+__version__: str
+
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "RunConfig",
+    "RunError",
+    "Scores",
+    "__version__",
+    "load",
+    "read_config",
+    "recipe",
+    "resume",
+    "train",
+]

@@ -1,0 +1,53 @@
+"""Training from Python: what ``sats train`` and ``sats resume`` do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sats.engine.run_folder import RunFolder, create_run, open_run, unused_folder
+from sats.methods import method_name
+
+if TYPE_CHECKING:
+    from sats.config import RunConfig
+    from sats.evaluation.scores import Scores
+    from sats.methods import Method
+
+
+def train(config: RunConfig[Method], out: Path | str = "") -> list[Scores]:
+    """Train every step of ``config`` and return the scores after each.
+
+    ``out`` is the run's folder, new or empty; by default a free name below ``runs/``. ValueError for settings,
+    data or a folder that do not fit; RunError when the run cannot go on.
+    """
+    return run(start(config, out))
+
+
+def resume(folder: Path | str) -> list[Scores]:
+    """Go on with the interrupted run in ``folder`` and return the scores after each step.
+
+    The end is the same, bit for bit on a CPU, as if it had never been interrupted. A finished run is left as it is.
+    """
+    return run(open_run(Path(folder).expanduser()))
+
+
+def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
+    """The folder of a new run with its configuration in it; nothing is trained yet, and torch is not loaded."""
+    name = f"{config.recipe}-{config.stream.protocol or 'steps'}-{method_name(config.method)}-seed{config.seed}"
+    path = Path(out).expanduser() if out else unused_folder(Path("runs"), name)
+    return create_run(path, config)
+
+
+def run(folder: RunFolder) -> list[Scores]:
+    """Train what is left to do in a run's folder, which no other process may touch meanwhile."""
+    # torch's threads spin while they wait, which on a busy machine costs ten times the work itself
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from sats.engine.train import train as train_steps
+
+    with folder.held():
+        try:
+            return train_steps(folder.config(), folder)
+        except ValueError:  # a mistake in the settings or the data
+            folder.discard_unless_begun()
+            raise

@@ -1,0 +1,110 @@
+"""``sats data check``: what is wrong with a folder of data, what it holds, what each step would see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from sats.commands.tables import show
+from sats.config import Names
+from sats.data.folder import DataProblemsError, FolderSource, split_names
+from sats.data.stream import assign_images, class_groups
+from sats.types import BACKGROUND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """List a data folder's problems, the images of each class and of each step."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder that holds images/, masks/ and classes.txt."""
+    protocol: str = ""
+    """A-B: also show the images of each step."""
+    setting: Literal["overlapped", "disjoint", "sequential", "partitioned"] = "overlapped"
+    """Which images a step sees."""
+    classes: Names = ()
+    """Only these classes; the rest is background."""
+    train_split: str = "train"
+    """The split that steps learn from."""
+    has_background: Literal["auto", "yes", "no"] = "auto"
+    """Whether class 0 is a background; "auto" goes by its name."""
+    rebuild_index: bool = False
+    """Look through all masks again."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run ``sats data`` with one of its commands."""
+    if not words or words[0] in ("-h", "--help"):
+        print("sats data check DIR [--protocol A-B]    problems, classes, steps")
+        return
+    if words[0] != "check":
+        raise ValueError(f"There is no command 'data {words[0]}'; there is: sats data check DIR.")
+    check(tyro.cli(CheckArguments, args=words[1:], prog="sats data check", config=(tyro.conf.FlagCreatePairsOff,)))
+
+
+def check(arguments: CheckArguments) -> None:
+    """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
+    root = arguments.folder.expanduser()
+    sources: dict[str, FolderSource] = {}
+    problems: list[str] = []
+    for split in split_names(root):
+        try:
+            sources[split] = _open(arguments, root, split)
+        except DataProblemsError as error:
+            problems += [f"{split}: {problem}" for problem in error.problems]
+    if sources:
+        show(class_table(sources))
+    for problem in problems:
+        print(f"- {problem}")
+    if problems:
+        raise ValueError(f"{root} has {len(problems)} problems, listed above.")
+    if arguments.protocol:
+        if arguments.train_split not in sources:
+            raise ValueError(
+                f"{root} has no split {arguments.train_split!r} to learn from: name one with --train-split."
+            )
+        show(step_table(sources[arguments.train_split], arguments.protocol, arguments.setting))
+    print(f"{root}: nothing wrong.")
+
+
+def _open(arguments: CheckArguments, root: Path, split: str) -> FolderSource:
+    has_background = {"auto": None, "yes": True, "no": False}[arguments.has_background]
+    return FolderSource(root, split, arguments.classes, has_background, arguments.rebuild_index)
+
+
+def class_table(sources: dict[str, FolderSource]) -> Table:
+    """The images that hold each class, by split."""
+    table = Table(title="Images that hold each class", title_justify="left")
+    table.add_column("class", overflow="fold")
+    counts = {}
+    for split, source in sources.items():
+        table.add_column(f"{split} ({len(source)})", justify="right")
+        counts[split] = source.presence().sum(axis=0)
+    for index, name in enumerate(next(iter(sources.values())).classes):
+        table.add_row(escape(name), *[str(count[index]) for count in counts.values()])
+    return table
+
+
+def step_table(
+    source: FolderSource, protocol: str, setting: Literal["overlapped", "disjoint", "sequential", "partitioned"]
+) -> Table:
+    """The classes that each step learns, and the training images it sees."""
+    groups = class_groups(source.classes, protocol, (), (), None)
+    table = Table(title=f"Steps of {protocol}, {setting}", title_justify="left")
+    table.add_column("step", justify="right")
+    table.add_column("learns", overflow="fold")
+    table.add_column("images", justify="right")
+    for index, (group, images) in enumerate(
+        zip(groups, assign_images(source.presence(), groups, setting), strict=True)
+    ):
+        names = ", ".join(escape(source.classes[member]) for member in group if member != BACKGROUND)
+        table.add_row(str(index), names, str(len(images)) if len(images) else "[red]none[/red]")
+    return table

@@ -1,0 +1,83 @@
+"""``sats predict``: class maps of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.evaluation.predict import Predictor
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictArguments:
+    """Write what a model sees in images: NAME.png, NAME-overlay.png."""
+
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|MODEL")]
+    """A run, a step of one, or a model folder."""
+    images: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGES")]
+    """An image, or a folder of them."""
+    out: Path
+    """The folder to write to: class indices with a palette, and the classes' colours over the image."""
+    probabilities: bool = False
+    """Also write NAME.npz: every class's probability, float16 [classes, height, width], and the names."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command."""
+    arguments = tyro.cli(PredictArguments, args=words, prog="sats predict", config=(tyro.conf.FlagCreatePairsOff,))
+    files = image_files(arguments.images.expanduser())
+
+    from sats.engine.log import progress_bar
+    from sats.evaluation.predict import load
+
+    predictor = load(arguments.model)
+    out = arguments.out.expanduser()
+    for file, name in progress_bar(files.items(), "predicting", len(files)):
+        predict_one(predictor, file, out / name, arguments.probabilities)
+    print(f"{len(files)} images: {out}")
+
+
+def image_files(path: Path) -> dict[Path, Path]:
+    """The image files at or below ``path``, and the name of each without suffix, relative to it.
+
+    ValueError if there are none, or two would be written to the same name.
+    """
+    if path.is_file():
+        return {path: Path(path.stem)}
+    if not path.is_dir():
+        raise ValueError(f"{path} does not exist: name an image or a folder of images.")
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+    if not found:
+        raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}).")
+    names = {file: file.relative_to(path).with_suffix("") for file in found}
+    taken: dict[Path, Path] = {}
+    for file, name in names.items():
+        if name in taken:
+            raise ValueError(f"{taken[name]} and {file} would both be written to {name}.png: rename one.")
+        taken[name] = file
+    return names
+
+
+def predict_one(predictor: Predictor, file: Path, target: Path, probabilities: bool) -> None:
+    """Write what ``predictor`` sees in ``file`` to ``target`` with several suffixes."""
+    import numpy as np
+
+    from sats.data.index import read_image
+    from sats.evaluation.overlay import index_image, overlay
+
+    image = read_image(str(file))
+    prediction = predictor.predict(image)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    index_image(prediction.labels).save(f"{target}.png")
+    overlay(image, prediction.labels).save(f"{target}-overlay.png")
+    if probabilities:
+        halves = prediction.probabilities.astype(np.float16)
+        np.savez_compressed(f"{target}.npz", probabilities=halves, classes=np.array(prediction.classes))

@@ -1,0 +1,133 @@
+"""``sats train`` and ``sats resume``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Generic
+
+import tyro
+
+from sats import api
+from sats.commands.tables import show_scores
+from sats.config import MethodT_co, RunConfig, read_config
+from sats.engine.run_folder import open_run
+from sats.methods import METHODS, Method, method_name
+from sats.recipes import RECIPES, recipe, with_method
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.engine.run_folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments(Generic[MethodT_co]):
+    """What ``sats train`` takes beside the recipe and the method."""
+
+    run: Annotated[RunConfig[MethodT_co], tyro.conf.arg(name="")]
+    """The settings."""
+    out: str = ""
+    """The run's folder; must be new. Default: a free name below runs/."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeArguments:
+    """Go on with an interrupted run, to the same end as if it never had been."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run ``sats train``: write the run's folder, then load torch and train."""
+    arguments = parse(words)
+    folder = api.start(absolute_paths(arguments.run), arguments.out)
+    print(f"run folder: {folder.path}")
+    _run(folder)
+
+
+def resume(words: Sequence[str]) -> None:
+    """Run ``sats resume``."""
+    arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
+    folder = open_run(arguments.run.expanduser())
+    if folder.is_finished():
+        print(f"{folder.path} is finished already.")
+        show_scores(folder.scores())
+    else:
+        _run(folder)
+
+
+def _run(folder: RunFolder) -> None:
+    try:
+        scores = api.run(folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Go on with: sats resume {folder.path}") from None
+    show_scores(scores)
+    print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
+
+
+def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
+    """``config`` with the paths in it made absolute, so that it can be resumed from any folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().resolve()) if path else ""
+
+    weights = config.model.weights
+    if Path(weights).expanduser().exists():  # a hub name stays as it is
+        weights = absolute(weights)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, root=absolute(config.data.root)),
+        model=dataclasses.replace(config.model, weights=weights),
+        start_from=absolute(config.start_from),
+    )
+
+
+def parse(words: Sequence[str]) -> TrainArguments[Method]:
+    """The settings that ``words`` ask for: a recipe or a stored configuration, changed by flags.
+
+    The method's name is read first, since it decides which flags there are.
+    """
+    rest = list(words)
+    stored = _take(rest, "--config")
+    name = _take(rest, "--method")
+    base = _base_config(rest, stored, name)
+    kind = type(base.method)
+    summary, _, _ = (inspect.getdoc(kind) or "").partition("\n")
+    return tyro.cli(
+        TrainArguments[kind],  # type: ignore[valid-type]  # the method's own class, known only now
+        args=rest,
+        default=TrainArguments(run=base),
+        prog=f"sats train {base.recipe} --method {method_name(base.method)}",
+        description=f"{summary}\n\nOther methods: {', '.join(METHODS)}.",
+    )
+
+
+def _base_config(rest: list[str], stored: str | None, method: str | None) -> RunConfig[Method]:
+    """The recipe named first in ``rest``, or the stored configuration, with the method asked for."""
+    if stored is not None:
+        config = read_config(Path(stored).expanduser())
+        return config if method in (None, method_name(config.method)) else with_method(config, str(method))
+    if rest and not rest[0].startswith("-"):
+        return recipe(rest.pop(0), method or "sats")
+    if rest and rest[0] in ("-h", "--help"):
+        return recipe("scenes", method or "sats")
+    raise ValueError(f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json.")
+
+
+def _take(words: list[str], flag: str) -> str | None:
+    """Remove ``flag`` and its value from ``words`` and return the value; None where it is not given."""
+    for place, word in enumerate(words):
+        if word.startswith(f"{flag}="):
+            del words[place]
+            return word.removeprefix(f"{flag}=")
+        if word == flag:
+            if place + 1 == len(words):
+                raise ValueError(f"{flag} needs a value.")
+            value = words[place + 1]
+            del words[place : place + 2]
+            return value
+    return None

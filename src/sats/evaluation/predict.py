@@ -1,0 +1,112 @@
+"""A trained model on pictures: class maps of any image, without knowing how it was trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sats.data.index import read_image
+from sats.data.loader import to_batch
+from sats.data.transforms import resized
+from sats.models import checkpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sats.models.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model sees in one image of H x W pixels.
+
+    ``probabilities`` [C, H, W] (float32) are the softmax over ``classes``.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint8]:
+        """The most probable class of every pixel, as an index into ``classes``: [H, W]."""
+        labels: NDArray[np.uint8] = self.probabilities.argmax(axis=0).astype(np.uint8)
+        return labels
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the image's pixels that each class found in it takes, largest first."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self.labels.size
+        found = [(name, float(share)) for name, share in zip(self.classes, counts, strict=True) if share]
+        return dict(sorted(found, key=lambda item: -item[1]))
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model ready for images; they are scaled to a short side of ``resize`` pixels first (0: not)."""
+
+    model: Segmenter
+    resize: int = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, the background first."""
+        return self.model.classes
+
+    @torch.inference_mode()
+    def predict(self, image: Image.Image | Path | str) -> Prediction:
+        """The classes in ``image``, an open one or a file's path, at its own size.
+
+        Any size, greyscale, alpha and EXIF orientation will do; ValueError if a file is no image.
+        """
+        picture = image.convert("RGB") if isinstance(image, Image.Image) else read_image(str(image))
+        height, width = resized((picture.height, picture.width), self.resize)
+        small = picture.resize((width, height), Image.Resampling.BILINEAR)
+        device = next(self.model.parameters()).device
+        pixels = torch.from_numpy(np.asarray(small).copy())[None]
+        batch = to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), device)
+        logits = self.model(batch.images).logits_at((picture.height, picture.width))
+        return Prediction(self.classes, logits.softmax(dim=1)[0].cpu().numpy())
+
+
+def load(folder: Path | str) -> Predictor:
+    """The model in ``folder``: a run (its last finished step), a step of one, or any SegFormer folder.
+
+    ValueError if there is none.
+    """
+    model_folder = find_model(Path(folder).expanduser())
+    model = checkpoint.load(model_folder).eval()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Predictor(model.to(device), _short_side(model_folder))
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder that ``folder`` means; ValueError if it holds no model."""
+    if (folder / "model" / "config.json").is_file():  # RUN/step-K
+        return folder / "model"
+    if (folder / "environment.json").is_file() or (folder / "step-0").is_dir():  # RUN
+        steps = 0
+        while (folder / f"step-{steps}" / "model").is_dir():
+            steps += 1
+        if not steps:
+            raise ValueError(f"The run {folder} has no finished step yet: wait for it, or go on with `sats resume`.")
+        return folder / f"step-{steps - 1}" / "model"
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is neither a run nor a model folder: it should hold step-0/ or config.json.")
+    return folder
+
+
+def _short_side(folder: Path) -> int:
+    """The short side to which the model's preprocessor brings images; 0 where it leaves them, or names none."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return 0
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    size = settings.get("size") or {}
+    return int(size.get("shortest_edge", 0)) if settings.get("do_resize", True) else 0

@@ -1,0 +1,279 @@
+"""The other commands, used as their users would: evaluate, predict, data check, runs, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sats
+from sats.cli import COMMANDS, main
+from sats.engine.run_folder import RunFolder, create_run
+from sats.evaluation.overlay import index_image, overlay, palette
+from sats.evaluation.predict import find_model
+from sats.types import IGNORE
+from test_engine import run, small
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "runs" / "one"
+    run(folder, small("sats"))
+    return folder
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """A folder of data that knows two of the scenes' digits and a class of its own."""
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        mask = np.kron(rng.integers(0, 4, (4, 4)), np.ones((8, 8))).astype(np.uint8)
+        for kind, picture in (("images", np.repeat(mask[..., None] * 60, 3, 2)), ("masks", mask)):
+            path = tmp_path / "digits" / kind / "val" / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+    (tmp_path / "digits" / "classes.txt").write_text("background\nthree\nten\nseven\n")
+    return tmp_path / "digits"
+
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluating_a_run_gives_its_own_scores_again(finished: Path, tmp_path: Path) -> None:
+    answers = []
+    for name in ("first.json", "second.json"):
+        assert main(["evaluate", str(finished), "--out", str(tmp_path / name)]) == 0
+        answers.append((tmp_path / name).read_bytes())
+    assert answers[0] == answers[1]
+    measured, stored = json.loads(answers[0]), RunFolder(finished).scores()[-1]
+    assert measured["iou"] == stored.iou
+    assert measured["miou"]["old"] == stored.miou["old"]
+    assert measured["miou"]["new"] == stored.miou["new"]
+
+
+def test_evaluating_other_data_matches_classes_by_name(
+    finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.json"
+    model = str(finished / "step-1" / "model")
+    assert main(["evaluate", model, "--data", str(digits), "--out", str(out)]) == 0
+    scores = json.loads(out.read_text())
+    masks = [np.asarray(Image.open(path)) for path in (digits / "masks" / "val").iterdir()]
+    assert scores["pixels"]["three"] == sum(int((mask == 1).sum()) for mask in masks)
+    assert scores["pixels"]["seven"] == sum(int((mask == 3).sum()) for mask in masks)
+    assert scores["pixels"]["background"] == sum(int(np.isin(mask, (0, 2)).sum()) for mask in masks)
+    assert scores["iou"]["four"] is None
+    assert "9 of 11 classes" not in capsys.readouterr().err
+    assert main(["evaluate", model, "--data", str(digits), "--out", str(out), "--future", "ignore"]) == 0
+    scores = json.loads(out.read_text())
+    assert scores["pixels"]["background"] == sum(int((mask == 0).sum()) for mask in masks)
+
+
+def test_evaluating_crops_differs_from_whole_images(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    assert main(["evaluate", str(finished / "step-0"), "--crop", "16", "--out", str(out)]) == 0
+    assert sum(json.loads(out.read_text())["pixels"].values()) == 5 * 16 * 16
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------
+
+
+def picture(path: Path, size: tuple[int, int] = (50, 30), mode: str = "RGB", orientation: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.convert(mode).save(path, exif=exif)
+    return path
+
+
+def test_predicting_a_folder_of_anything(finished: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    picture(source / "plain.jpg")
+    picture(source / "grey.png", mode="L", size=(1, 1))
+    picture(source / "deep" / "alpha.png", mode="RGBA", size=(64, 200))
+    picture(source / "turned.jpg", orientation=6)
+    (source / "notes.txt").write_text("no image")
+    assert main(["predict", str(finished), str(source), "--out", str(out), "--probabilities"]) == 0
+    sizes = {"plain": (50, 30), "grey": (1, 1), "deep/alpha": (64, 200), "turned": (30, 50)}
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 3 * len(sizes)
+    for name, size in sizes.items():
+        labels = Image.open(out / f"{name}.png")
+        assert labels.mode == "P"
+        assert labels.size == Image.open(out / f"{name}-overlay.png").size == size
+        with np.load(out / f"{name}.npz") as stored:
+            probabilities, classes = stored["probabilities"], stored["classes"]
+        assert probabilities.shape == (11, size[1], size[0])
+        assert list(classes[:2]) == ["background", "zero"]
+        agree = probabilities.argmax(0) == np.asarray(labels)
+        assert agree.mean() > 0.99  # float16 may tie
+
+
+def test_python_does_what_the_command_does(finished: Path, tmp_path: Path) -> None:
+    path = picture(tmp_path / "image.png")
+    assert main(["predict", str(finished / "step-1"), str(path), "--out", str(tmp_path / "out")]) == 0
+    predictor = sats.load(finished)
+    prediction = predictor.predict(path)
+    assert np.array_equal(prediction.labels, np.asarray(Image.open(tmp_path / "out" / "image.png")))
+    assert np.array_equal(predictor.predict(Image.open(path)).labels, prediction.labels)
+    assert sum(prediction.shares.values()) == pytest.approx(1)
+    assert prediction.classes == RunFolder(finished).scores()[-1].classes
+
+
+def test_a_model_trained_at_another_size_predicts_at_it(tmp_path: Path) -> None:
+    config = small("finetune")
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, resize=40, crop=40))
+    run(tmp_path / "run", config)
+    predictor = sats.load(tmp_path / "run")
+    assert predictor.resize == 40
+    assert predictor.predict(picture(tmp_path / "image.png", size=(96, 48))).labels.shape == (48, 96)
+    assert main(["evaluate", str(tmp_path / "run"), "--out", str(tmp_path / "scores.json")]) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["iou"] == RunFolder(tmp_path / "run").scores()[-1].iou
+
+
+def test_colours_are_distinct_and_indices_survive() -> None:
+    colours = palette()
+    assert len(np.unique(colours[:60], axis=0)) == 60
+    assert colours[0].tolist() == [0, 0, 0]
+    assert colours[IGNORE].tolist() == [255, 255, 255]
+    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(np.asarray(index_image(labels)), labels)
+    image = Image.new("RGB", (2, 1), (100, 100, 100))
+    shown = np.asarray(overlay(image, np.array([[0, 1]], dtype=np.uint8), strength=0.5))
+    assert shown[0, 0].tolist() == [100, 100, 100]
+    assert np.abs(shown[0, 1] - (100 + colours[1].astype(float)) / 2).max() <= 0.5
+
+
+# --- data check -------------------------------------------------------------------------------------------------------
+
+
+def test_checking_good_data_shows_classes_and_steps(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data", "check", str(digits), "--protocol", "1-1", "--train-split", "val"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "seven" in shown
+    assert "val (3)" in shown
+    assert "Steps of 1-1, overlapped" in shown
+    assert "nothing wrong" in shown
+
+
+def test_checking_bad_data_lists_every_problem_of_every_split(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for index in range(20):
+        picture(digits / "images" / "val" / f"lonely-{index}.png")
+    Image.fromarray(np.full((8, 8), 77, dtype=np.uint8)).save(digits / "masks" / "val" / "0.png")
+    picture(digits / "images" / "train" / "a.png")
+    (digits / "masks" / "train").mkdir()
+    assert main(["data", "check", str(digits)]) == 2
+    shown = capsys.readouterr()
+    assert "20 images without a mask" in shown.out
+    assert str(digits / "masks" / "val" / "0.png") in shown.out
+    assert "- train: " in shown.out
+    assert "problems, listed above" in shown.err
+
+
+# --- runs and resume --------------------------------------------------------------------------------------------------
+
+
+def test_runs_lists_them_with_their_state(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_run(finished.parent / "two", small("finetune"))
+    create_run(finished.parent / "broken", small()).config_path.write_text("{")
+    with RunFolder(finished.parent / "two").held():
+        assert main(["runs", str(finished.parent)]) == 0
+        lines = capsys.readouterr().out
+        assert "running, 0 of ?" in lines
+    assert main(["runs", str(finished.parent)]) == 0
+    lines = capsys.readouterr().out
+    assert "finished" in lines
+    assert "interrupted, 0 of ?" in lines
+    assert "unreadable" in lines
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")}
+    assert main(["resume", str(finished)]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")}
+
+
+def test_a_run_that_was_never_begun_can_be_resumed(finished: Path, tmp_path: Path) -> None:
+    create_run(tmp_path / "run", small("sats"))
+    scores = sats.resume(tmp_path / "run")
+    assert scores == RunFolder(finished).scores()
+
+
+def test_training_from_python(tmp_path: Path, finished: Path) -> None:
+    scores = sats.train(small("sats"), tmp_path / "run")
+    assert scores == RunFolder(finished).scores()
+    assert not (tmp_path / "run" / ".owner").exists()
+
+
+def test_a_run_held_by_another_process_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = create_run(tmp_path / "run", small("finetune"))
+    script = f"""
+import sys, time
+from pathlib import Path
+from sats.engine.run_folder import RunFolder
+with RunFolder(Path({str(folder.path)!r})).held():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert main(["resume", str(folder.path)]) == 2
+        assert f"process {other.pid} on " in capsys.readouterr().err
+        other.kill()
+    assert main(["resume", str(folder.path)]) == 0  # the dead process's hold is gone
+
+
+# --- help -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_within_80_columns(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if command == "data":
+        assert main([command, "--help"]) == 0
+    else:
+        with pytest.raises(SystemExit) as done:
+            main([command, "--help"])
+        assert done.value.code == 0
+    shown = capsys.readouterr().out
+    assert len(shown) > 60
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert f"  sats {command} " in overview
+    assert max(len(line) for line in overview.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("words", ["--help", "runs --help", "data check --help", "train scenes --help"])
+def test_help_does_not_load_torch(words: str) -> None:
+    script = f"""
+import sys
+from sats.cli import main
+try:
+    main({words.split()!r})
+except SystemExit:
+    pass
+assert "torch" not in sys.modules and "transformers" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_are_found_wherever_they_are(finished: Path, tmp_path: Path) -> None:
+    for place in (finished, finished / "step-1", finished / "step-1" / "model"):
+        assert find_model(place) == finished / "step-1" / "model"
+    with pytest.raises(ValueError, match="neither a run nor a model"):
+        find_model(tmp_path)
+    (tmp_path / "environment.json").touch()
+    with pytest.raises(ValueError, match="no finished step"):
+        find_model(tmp_path)
