@@ -104,14 +104,15 @@ def test_predicting_a_folder_of_anything(finished: Path, tmp_path: Path) -> None
     sizes = {"plain": (50, 30), "grey": (1, 1), "deep/alpha": (64, 200), "turned": (30, 50)}
     assert len([path for path in out.rglob("*") if path.is_file()]) == 3 * len(sizes)
     for name, size in sizes.items():
-        labels = Image.open(out / f"{name}.png")
-        assert labels.mode == "P"
-        assert labels.size == Image.open(out / f"{name}-overlay.png").size == size
+        with Image.open(out / f"{name}.png") as labels, Image.open(out / f"{name}-overlay.png") as shown:
+            assert labels.mode == "P"
+            assert labels.size == shown.size == size
+            found = np.asarray(labels)
         with np.load(out / f"{name}.npz") as stored:
             probabilities, classes = stored["probabilities"], stored["classes"]
         assert probabilities.shape == (11, size[1], size[0])
         assert list(classes[:2]) == ["background", "zero"]
-        agree = probabilities.argmax(0) == np.asarray(labels)
+        agree = probabilities.argmax(0) == found
         assert agree.mean() > 0.99  # float16 may tie
 
 
@@ -120,8 +121,9 @@ def test_python_does_what_the_command_does(finished: Path, tmp_path: Path) -> No
     assert main(["predict", str(finished / "step-1"), str(path), "--out", str(tmp_path / "out")]) == 0
     predictor = sats.load(finished)
     prediction = predictor.predict(path)
-    assert np.array_equal(prediction.labels, np.asarray(Image.open(tmp_path / "out" / "image.png")))
-    assert np.array_equal(predictor.predict(Image.open(path)).labels, prediction.labels)
+    with Image.open(tmp_path / "out" / "image.png") as written, Image.open(path) as opened:
+        assert np.array_equal(prediction.labels, np.asarray(written))
+        assert np.array_equal(predictor.predict(opened).labels, prediction.labels)
     assert sum(prediction.shares.values()) == pytest.approx(1)
     assert prediction.classes == RunFolder(finished).scores()[-1].classes
 

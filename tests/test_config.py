@@ -63,7 +63,11 @@ def test_any_settings_survive_json(
         (("train", "accumulation"), 5, "equal parts"),
         (("data",), [], "DataConfig"),
         (("data", "classes"), "a,b", "classes"),
-        (("seed",), -1, "negative"),
+        (("seed",), -1, "at least 0"),
+        (("train", "epochs_later"), -1, "at least 0"),
+        (("train", "resize"), 5, "at least 32"),
+        (("optim", "warmup"), 3.0, "between 0 and 1"),
+        (("method", "attention_transfer", "weight"), -1.0, "at least 0"),
         (("method",), None, "no method"),
     ],
 )

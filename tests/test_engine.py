@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sats.config import OptimConfig, PartFactors, RunConfig
@@ -149,6 +151,29 @@ def test_methods_see_gradients_before_clipping(tmp_path: Path) -> None:
     assert torch.stack([change.norm() for change in moved]).norm() <= 1.1e-6
 
 
+def test_scaled_gradients_are_unscaled_once_and_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of fp16 training, with a scaler as on a GPU: the update is the same as without one."""
+    results = []
+    for scaled in (False, True):
+        config = small()
+        optim = dataclasses.replace(config.optim, clip=0.1, optimizer="sgd", lr=1.0, momentum=0, weight_decay=0)
+        config = dataclasses.replace(config, method=Recorder(), optim=optim)
+        shared, context = prepared(config, tmp_path)
+        if scaled:
+            shared.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+            shared.accelerator.native_amp = True
+            monkeypatch.setattr(Accelerator, "mixed_precision", "fp16")
+            monkeypatch.setattr(shared.accelerator, "autocast", nullcontext)  # but computed in float32
+        loader = build.train_loader(config, shared.stream, context.step, torch.device("cpu"), 0, 1)
+        optimizer = shared.accelerator.prepare(make_optimizer(context.model, config.optim, 0))
+        update(Learner(shared, context, context.model, optimizer), list(loader.batches(0, 1)))
+        results.append((context.state, [parameter.detach() for parameter in context.model.parameters()]))
+    for name, gradient in results[0][0].items():
+        torch.testing.assert_close(results[1][0][name], gradient, rtol=1e-4, atol=1e-6)
+    for plain, unscaled in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(unscaled, plain, rtol=1e-4, atol=1e-6)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exploding(Finetune):
     """Fine-tuning whose loss is not a number from the third iteration on."""
@@ -230,6 +255,7 @@ def test_methods_share_a_step_0(sats_run: Path, tmp_path: Path) -> None:
         ({"start_from": "{run}"}, "RUN/step-0"),
         ({"start_from": "{run}/step-0", "method": METHODS["joint"]()}, "leave out --from"),
         ({"start_from": "{run}/step-0", "order_seed": 3}, "knows the classes"),
+        ({"start_from": "{run}/step-0", "setting": "disjoint"}, "stream.setting"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused(
@@ -239,9 +265,10 @@ def test_a_start_that_does_not_fit_is_refused(
     config = dataclasses.replace(small("sats"), **changes)
     if "method" in change:
         config = dataclasses.replace(config, method=change["method"])
-    if "order_seed" in change:
-        stream = dataclasses.replace(config.stream, order_seed=change["order_seed"])
-        config = dataclasses.replace(config, stream=stream)
+    for name in ("order_seed", "setting"):
+        if name in change:
+            stream = dataclasses.replace(config.stream, **{name: change[name]})
+            config = dataclasses.replace(config, stream=stream)
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", config)
 
@@ -258,6 +285,28 @@ def test_every_setting_trains(tmp_path: Path, setting: str) -> None:
     data = dataclasses.replace(config.data, images=60)
     stream = dataclasses.replace(config.stream, setting=setting)
     assert len(run(tmp_path / setting, dataclasses.replace(config, data=data, stream=stream))) == 2
+
+
+def test_evaluation_by_crops_without_the_future(tmp_path: Path) -> None:
+    config = small("finetune")
+    evaluation = dataclasses.replace(config.evaluation, mode="crop", future="ignore")
+    scores = run(tmp_path / "run", dataclasses.replace(config, evaluation=evaluation))
+    assert sum(scores[1].pixels.values()) == 5 * 32 * 32
+    assert sum(scores[0].pixels.values()) < 5 * 32 * 32
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    config = small("sats")
+    folder = create_run(tmp_path / "run", config)
+    with monkeypatch.context() as patch:
+        patch.setattr("sats.engine.train.save_file", full)  # the method's state, after the model of step 1
+        with pytest.raises(RunError, match=r"step-1 cannot be written .*No space left.*sats resume"):
+            train(config, folder, Log(folder.metrics_path))
+    assert [scores.step for scores in folder.scores()] == [0]
+    assert len(train(config, folder, Log(folder.metrics_path))) == 2
 
 
 def test_mixed_precision_trains_and_leaves_float32_weights(tmp_path: Path) -> None:

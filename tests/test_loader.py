@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
 from sats.data.loader import TrainLoader, evaluation_batches, to_batch
@@ -123,3 +124,31 @@ def test_evaluation_groups_equal_sizes_and_reads_every_image_once() -> None:
     assert shapes == [(1, 5, 5), (1, 8, 6), (2, 6, 8), (2, 8, 6)]
     total = sum(int(batch.labels.sum()) for batch in batches)
     assert total == sum(int(mask.sum()) for mask in masks)
+
+
+class Broken(FakeSource):
+    """A source whose third image cannot be read."""
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        if index == 2:
+            raise ValueError("fake/2 is no image: save it anew.")
+        return super().mask(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_alone(workers: int) -> None:
+    source = random_source(3, 5)
+    broken = dataclasses.replace(loader(5), samples=samples(Broken(source.masks, source.classes)), workers=workers)
+    for batches in (
+        broken.one_pass(),
+        evaluation_batches(broken.samples, TestTransform(), 2, workers, torch.device("cpu")),
+    ):
+        with pytest.raises(ValueError, match=r"^fake/2 is no image: save it anew\.$"):
+            list(batches)
+
+
+def test_crops_for_evaluation_come_from_square_images_too() -> None:
+    masks = (np.ones((40, 40), dtype=np.uint8),)
+    source = FakeSource(masks, names(1))
+    (batch,) = evaluation_batches(samples(source), TestTransform(crop=40), 1, 0, torch.device("cpu"))
+    assert batch.labels.shape == (1, 40, 40)

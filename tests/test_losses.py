@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sats import losses
 from sats.losses import attention
-from sats.types import BACKGROUND, IGNORE, AttentionTap
+from sats.types import BACKGROUND, IGNORE, AttentionTap, Pooling
 
 Golden = dict[str, Tensor]
 
@@ -199,9 +199,7 @@ def test_global_and_no_pooling_by_their_definitions() -> None:
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])
-def test_chunks_of_queries_give_the_same_value_and_gradient(
-    pooling: losses.Pooling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     new, old, labels = random_tap((6, 5), 7), random_tap((6, 5), 7), torch.randint(0, 4, (4, 24, 20))
     results = []
@@ -217,14 +215,14 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])
-def test_taps_and_stored_maps_agree(pooling: losses.Pooling) -> None:
+def test_taps_and_stored_maps_agree(pooling: Pooling) -> None:
     new, old, labels = random_tap((8, 4), 6), random_tap((8, 4), 6), torch.randint(0, 4, (4, 32, 16))
     stored = losses.attention_transfer([new.rows()], [old.rows()], labels, pooling, grids=[(8, 4)])
     torch.testing.assert_close(losses.attention_transfer([new], [old], labels, pooling), stored, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])
-def test_value_and_gradient_are_finite_where_student_and_teacher_agree(pooling: losses.Pooling) -> None:
+def test_value_and_gradient_are_finite_where_student_and_teacher_agree(pooling: Pooling) -> None:
     tap = random_tap((4, 4), 6)
     query = tap.query.clone().requires_grad_()
     same = AttentionTap(query, tap.key, tap.scaling, None, tap.grid)

@@ -158,14 +158,19 @@ def test_thresholds_are_gathered_over_all_batches_and_summed_over_processes() ->
     where = context(method, STEP_1)
     data = [batch(STEP_1, seed) for seed in range(3)]
     with torch.no_grad():
+        assert where.teacher is not None
         gather_thresholds(where, data)
         alone = where.state[THRESHOLDS]
-        doubled = dataclasses.replace(where, sum_over_processes=lambda counts: 2 * counts)
-        gather_thresholds(doubled, data)
-        assert torch.equal(where.state[THRESHOLDS], alone)  # twice the same counts: the same medians
         gather_thresholds(where, data[:1])
+        part = where.state[THRESHOLDS]
+        rest = losses.EntropyHistogram(3, torch.device("cpu"))  # what another process counted
+        for other in data[1:]:
+            rest.add(other.labels, where.teacher(other.images).pixel_logits)
+        shared = dataclasses.replace(where, sum_over_processes=lambda counts: counts + rest.counts)
+        gather_thresholds(shared, data[:1])
     assert alone.shape == (3,)
-    assert not torch.equal(where.state[THRESHOLDS], alone)
+    assert not torch.equal(part, alone)
+    assert torch.equal(where.state[THRESHOLDS], alone)
 
 
 def test_no_data_to_gather_from_is_refused() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerModel, pipeline
 
 from conftest import tiny_network, tiny_segmenter
+from sats.config import ModelConfig
 from sats.models import checkpoint
 from sats.models.classifier import GrowingClassifier
 from sats.models.segformer import SIZES, segformer_config
@@ -281,3 +284,32 @@ def test_the_shared_encoder_loads(shared: Path) -> None:
     plain = SegformerModel.from_pretrained(weights, dtype=torch.float32)
     stored = dict(segmenter.network.segformer.named_parameters())
     assert all(torch.equal(stored[name], value) for name, value in plain.named_parameters())
+
+
+def test_weights_that_leave_the_encoder_at_random_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    SegformerModel(segformer_config("segformer-tiny")).save_pretrained(tmp_path / "encoder")
+    stored = load_file(tmp_path / "encoder" / "model.safetensors")
+    renamed = {f"backbone.{name}" if "0" in name else name: value for name, value in stored.items()}
+    save_file(renamed, tmp_path / "encoder" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lack .* parameters of the encoder"):
+        checkpoint.create("segformer-tiny", ["background", "a"], weights=str(tmp_path / "encoder"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "pickled"])
+def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str) -> None:
+    checkpoint.save(checkpoint.create("segformer-tiny", ["background", "a"]), tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    data = weights.read_bytes()
+    weights.unlink()
+    if damage == "truncated":
+        weights.write_bytes(data[: len(data) // 2])
+    if damage == "pickled":
+        torch.save({}, tmp_path / "model" / "pytorch_model.bin")
+    for read in (checkpoint.load, lambda path: checkpoint.create("segformer-tiny", ["background"], str(path))):
+        with pytest.raises(ValueError, match="cannot be read"):
+            read(tmp_path / "model")
+
+
+def test_the_sizes_on_the_command_line_are_those_there_are() -> None:
+    assert get_args(get_type_hints(ModelConfig)["name"]) == ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.stream import Setting, Stream, assign_images, class_groups, parse_protocol
-from sats.types import BACKGROUND, IGNORE
+from sats.data.stream import Stream, assign_images, class_groups, parse_protocol
+from sats.types import BACKGROUND, IGNORE, Setting
 
 SETTINGS: tuple[Setting, ...] = ("overlapped", "disjoint", "sequential", "partitioned")
 

@@ -1,29 +1,23 @@
 import pytest
 import torch
 
-from sats.types import IGNORE, AttentionTap, SegOutput, Step
+from sats.types import AttentionTap, SegOutput, Step, steps_of
 
 
 def test_step_0_has_no_old_classes() -> None:
     step = Step(0, 0, 16)
     assert (step.num_seen, step.first_new) == (16, 1)
-    assert (step.old, step.new) == (slice(0, 0), slice(1, 16))
+    assert step.new == slice(1, 16)
 
 
 def test_later_steps_count_the_background_as_old() -> None:
     step = Step(1, 16, 5)
     assert (step.num_seen, step.first_new) == (21, 16)
-    assert (step.old, step.new) == (slice(0, 16), slice(16, 21))
+    assert step.new == slice(16, 21)
 
 
-def test_is_new_leaves_out_background_old_and_ignored() -> None:
-    labels = torch.tensor([0, 15, 16, 20, 21, IGNORE])
-    assert Step(1, 16, 5).is_new(labels).tolist() == [False, False, True, True, False, False]
-    assert Step(0, 0, 16).is_new(labels).tolist() == [False, True, False, False, False, False]
-
-
-def test_is_new_never_takes_ignore_for_a_class_of_many() -> None:
-    assert not Step(1, 250, 50).is_new(torch.tensor([IGNORE])).any()
+def test_steps_follow_from_their_sizes() -> None:
+    assert steps_of([15, 1, 4]) == (Step(0, 0, 16), Step(1, 16, 1), Step(2, 17, 4))
 
 
 @pytest.mark.parametrize("arguments", [(-1, 1, 1), (1, 0, 1), (0, 3, 1), (1, 3, 0)])
@@ -38,6 +32,15 @@ def test_rows_of_a_tap_are_its_softmaxed_scores() -> None:
     expected = (query @ key.transpose(-2, -1) * 0.5 + mask).softmax(-1)
     torch.testing.assert_close(tap.rows(), expected)
     torch.testing.assert_close(tap.rows(4, 9), expected[:, :, 4:9])
+
+
+def test_masks_may_be_boolean_and_shared_by_all_queries() -> None:
+    query, key = torch.randn(2, 3, 12, 4), torch.randn(2, 3, 5, 4)
+    visible = torch.tensor([True, True, False, True, False]).view(1, 1, 1, 5)
+    rows = AttentionTap(query, key, 0.5, visible, (3, 4)).rows(4, 9)
+    assert rows.shape == (2, 3, 5, 5)
+    assert not rows[..., [2, 4]].any()
+    torch.testing.assert_close(rows.sum(-1), torch.ones(2, 3, 5))
 
 
 def test_pixel_logits_have_the_images_size_and_are_computed_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +35,27 @@ def resume(folder: Path | str) -> list[Scores]:
 
 def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
     """The folder of a new run with its configuration in it; nothing is trained yet, and torch is not loaded."""
-    name = f"{config.recipe}-{config.stream.protocol or 'steps'}-{method_name(config.method)}-seed{config.seed}"
+    protocol = "steps" if config.stream.steps else config.stream.protocol
+    name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
     path = Path(out).expanduser() if out else unused_folder(Path("runs"), name)
-    return create_run(path, config)
+    return create_run(path, absolute_paths(config))
+
+
+def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
+    """``config`` with the paths in it made absolute, so that it can be resumed from any folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().resolve()) if path else ""
+
+    weights = config.model.weights
+    if Path(weights).expanduser().exists():  # a hub name stays as it is
+        weights = absolute(weights)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, root=absolute(config.data.root)),
+        model=dataclasses.replace(config.model, weights=weights),
+        start_from=absolute(config.start_from),
+    )
 
 
 def run(folder: RunFolder) -> list[Scores]:

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats import __version__
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.formatwarning = _one_line
             _dispatch(words)
     except ValueError as error:
+        if not _is_ours(error):
+            return _complain(f"{error} (This may be a fault of sats: SATS_DEBUG=1 shows where.)", FAILURE, error)
         return _complain(error, MISTAKE)
     except RunError as error:
         return _complain(error, FAILURE)
@@ -77,6 +80,14 @@ def _dispatch(words: list[str]) -> None:
         getattr(import_module(module), function)(words[1:])
     else:
         raise ValueError(f"{unknown('command', words[0], COMMANDS)} `sats --help` explains them.")
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether sats itself raised ``error``, so that it describes a mistake of the user's."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and Path(place.tb_frame.f_code.co_filename).is_relative_to(Path(__file__).parent)
 
 
 def _complain(message: object, code: int, error: BaseException | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import typing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
@@ -13,12 +14,12 @@ import tyro
 from typeguard import TypeCheckError, check_type
 
 from sats.methods import METHODS, Method, method_name
+from sats.types import MIN_SIDE, Future, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MIN_CROP = 32
 MethodT_co = TypeVar("MethodT_co", bound=Method, covariant=True)
 
 
@@ -28,7 +29,7 @@ def _short(name: str) -> Any:
 
 
 def _split(words: list[str]) -> tuple[str, ...]:
-    return tuple(part for part in words[0].split(",") if part)
+    return tuple(part.strip() for part in words[0].split(",") if part.strip())
 
 
 Names = Annotated[
@@ -74,9 +75,7 @@ class StreamConfig:
 
     protocol: Annotated[str, _short("--protocol")] = "5-1"
     """A-B: step 0 learns A classes, each later step B more."""
-    setting: Annotated[Literal["overlapped", "disjoint", "sequential", "partitioned"], _short("--setting")] = (
-        "overlapped"
-    )
+    setting: Annotated[Setting, _short("--setting")] = "overlapped"
     """Which images and labels a step sees; see docs/data.md."""
     steps: tuple[Names, ...] = ()
     """The classes of each step by name, instead of a protocol: a,b c d,e is three steps."""
@@ -186,7 +185,7 @@ class EvaluationConfig:
 
     mode: Literal["full", "crop"] = "full"
     """Whole images, or the middle square after scaling to the training crop (as published codes do)."""
-    future: Literal["background", "ignore"] = "background"
+    future: Future = "background"
     """What pixels of classes not yet learned count as."""
     batch_size: int = 16
     """Images at a time."""
@@ -223,29 +222,67 @@ class RunConfig(Generic[MethodT_co]):
 
 def _check(config: RunConfig[Method]) -> None:
     """Refuse settings that cannot work, before anything is written."""
-    positive = {
-        "train.epochs": config.train.epochs,
-        "train.batch_size": config.train.batch_size,
-        "train.accumulation": config.train.accumulation,
-        "train.log_every": config.train.log_every,
-        "evaluation.batch_size": config.evaluation.batch_size,
+    for name, (value, least, most) in _bounds(config).items():
+        if not least <= value <= most:
+            between = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise ValueError(f"{name} must be {between}, not {value}.")
+    for broken, message in _conflicts(config):
+        if broken:
+            raise ValueError(message)
+
+
+def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
+    """Settings that exclude each other: whether they are there, and what to do."""
+    train = config.train
+    return [
+        (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),
+        (
+            config.method.data == "all" and config.method.attention_transfer.weight > 0,
+            "A method that trains once on everything has no teacher to transfer attention from.",
+        ),
+        (
+            train.batch_size % train.accumulation > 0,
+            (
+                f"A batch of {train.batch_size} does not divide into {train.accumulation} equal parts: "
+                "change train.batch_size or train.accumulation."
+            ),
+        ),
+        (
+            not 0 < train.scale[0] <= train.scale[1],
+            f"train.scale is a range such as 0.5 2.0, not {train.scale}.",
+        ),
+        (
+            config.data.source == "folder" and not config.data.root,
+            "Where is the data? Name its folder with --data DIR.",
+        ),
+    ]
+
+
+def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
+    """Each number that has limits: its value, the least and the most it may be."""
+    train, optim = config.train, config.optim
+    return {
+        "train.epochs": (train.epochs, 1, math.inf),
+        "train.epochs_later": (train.epochs_later, 0, math.inf),
+        "train.batch_size": (train.batch_size, 1, math.inf),
+        "train.accumulation": (train.accumulation, 1, math.inf),
+        "train.crop": (train.crop, MIN_SIDE, math.inf),
+        "train.resize": (train.resize, 0, math.inf),
+        "train.workers": (train.workers, -1, math.inf),
+        "train.checkpoint_minutes": (train.checkpoint_minutes, 0, math.inf),
+        "train.log_every": (train.log_every, 1, math.inf),
+        "train.colour": (train.colour, 0, 1),
+        "optim.lr": (optim.lr, 0, math.inf),
+        "optim.lr_later": (optim.lr_later, 0, math.inf),
+        "optim.warmup": (optim.warmup, 0, 1),
+        "optim.clip": (optim.clip, 0, math.inf),
+        "evaluation.batch_size": (config.evaluation.batch_size, 1, math.inf),
+        "method.attention_transfer.weight": (config.method.attention_transfer.weight, 0, math.inf),
+        "model.decoder_size": (config.model.decoder_size, 0, math.inf),
+        "data.images": (config.data.images, 1, math.inf),
+        "data.image_size": (config.data.image_size, MIN_SIDE, math.inf),
+        "seed": (config.seed, 0, math.inf),
     }
-    for name, value in positive.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}.")
-    if config.train.crop < MIN_CROP:
-        raise ValueError(f"train.crop must be at least {MIN_CROP}, not {config.train.crop}: strides take the rest.")
-    if config.train.batch_size % config.train.accumulation:
-        raise ValueError(
-            f"A batch of {config.train.batch_size} does not divide into {config.train.accumulation} equal parts: "
-            "change train.batch_size or train.accumulation."
-        )
-    if not 0 < config.train.scale[0] <= config.train.scale[1]:
-        raise ValueError(f"train.scale is a range such as 0.5 2.0, not {config.train.scale}.")
-    if config.data.source == "folder" and not config.data.root:
-        raise ValueError("Where is the data? Name its folder with --data DIR.")
-    if config.seed < 0:
-        raise ValueError(f"seed must not be negative, got {config.seed}.")
 
 
 def to_json(config: RunConfig[Method]) -> str:

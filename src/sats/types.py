@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 BACKGROUND: Final = 0
 IGNORE: Final = 255
+MIN_SIDE: Final = 32
+"""Pixels: the smallest image side that every encoder's strides leave something of."""
+
+Init = Literal["background", "random", "zero"]
+"""How a classifier's new rows start."""
+Pooling = Literal["class", "global", "none"]
+"""How attention rows are pooled before they are compared."""
+Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
+"""Which images and labels a step sees."""
+Future = Literal["background", "ignore"]
+"""What test pixels of classes not yet learned count as."""
 
 
 @dataclass(frozen=True)
@@ -42,18 +55,18 @@ class Step:
         return max(self.num_old, BACKGROUND + 1)
 
     @property
-    def old(self) -> slice:
-        """The old channels, the background's included (empty at step 0)."""
-        return slice(0, self.num_old)
-
-    @property
     def new(self) -> slice:
         """The channels of the new foreground classes."""
         return slice(self.first_new, self.num_seen)
 
-    def is_new(self, labels: Tensor) -> Tensor:
-        """Where ``labels`` name a new foreground class, as a mask of the same shape."""
-        return (labels >= self.first_new) & (labels < self.num_seen) & (labels != IGNORE)
+
+def steps_of(sizes: Sequence[int]) -> tuple[Step, ...]:
+    """The steps that add so many foreground classes each; step 0 adds the background as well."""
+    steps: list[Step] = []
+    for index, size in enumerate(sizes):
+        seen = steps[-1].num_seen if steps else 0
+        steps.append(Step(index, seen, size if index else size + BACKGROUND + 1))
+    return tuple(steps)
 
 
 @dataclass(frozen=True)
@@ -86,8 +99,14 @@ class AttentionTap:
         query = self.query[:, :, start:stop].float()
         scores = (query @ self.key.float().transpose(-2, -1)) * self.scaling
         if self.mask is not None:
-            scores = scores + self.mask[..., start:stop, :]
+            scores = scores + self._additive_mask()[..., start:stop, :]
         return scores.softmax(dim=-1)
+
+    def _additive_mask(self) -> Tensor:
+        """The mask for every query, -inf where a boolean one hides a key."""
+        assert self.mask is not None  # noqa: S101 (ours: asked for only where there is one)
+        mask = self.mask.expand(*self.mask.shape[:-2], self.query.shape[2], self.mask.shape[-1])
+        return mask if mask.is_floating_point() else mask.float().log()
 
 
 @dataclass(frozen=True)

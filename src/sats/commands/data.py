@@ -14,7 +14,7 @@ from sats.commands.tables import show
 from sats.config import Names
 from sats.data.folder import DataProblemsError, FolderSource, split_names
 from sats.data.stream import assign_images, class_groups
-from sats.types import BACKGROUND
+from sats.types import BACKGROUND, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class CheckArguments:
     """The folder that holds images/, masks/ and classes.txt."""
     protocol: str = ""
     """A-B: also show the images of each step."""
-    setting: Literal["overlapped", "disjoint", "sequential", "partitioned"] = "overlapped"
+    setting: Setting = "overlapped"
     """Which images a step sees."""
     classes: Names = ()
     """Only these classes; the rest is background."""
@@ -93,9 +93,7 @@ def class_table(sources: dict[str, FolderSource]) -> Table:
     return table
 
 
-def step_table(
-    source: FolderSource, protocol: str, setting: Literal["overlapped", "disjoint", "sequential", "partitioned"]
-) -> Table:
+def step_table(source: FolderSource, protocol: str, setting: Setting) -> Table:
     """The classes that each step learns, and the training images it sees."""
     groups = class_groups(source.classes, protocol, (), (), None)
     table = Table(title=f"Steps of {protocol}, {setting}", title_justify="left")

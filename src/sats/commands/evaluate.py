@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from sats.commands.tables import show_scores
-from sats.engine.run_folder import RunFolder, write_text
+from sats.engine.run_folder import RunFolder
+from sats.files import write_text
+from sats.types import Future
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ class EvaluateArguments:
     """A folder of images and masks. Default: the run's own data."""
     split: str = ""
     """The split to measure on. Default: the run's test split, else val."""
-    future: Literal["background", "ignore"] = "background"
+    future: Future = "background"
     """What pixels of classes that the model does not know count as."""
     crop: int = 0
     """Scale to this short side and measure the middle square. 0: whole images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ class ResumeArguments:
 def main(words: Sequence[str]) -> None:
     """Run ``sats train``: write the run's folder, then load torch and train."""
     arguments = parse(words)
-    folder = api.start(absolute_paths(arguments.run), arguments.out)
+    folder = api.start(arguments.run, arguments.out)
     print(f"run folder: {folder.path}")
     _run(folder)
 
@@ -69,23 +68,6 @@ def _run(folder: RunFolder) -> None:
     print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
 
 
-def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
-    """``config`` with the paths in it made absolute, so that it can be resumed from any folder."""
-
-    def absolute(path: str) -> str:
-        return str(Path(path).expanduser().resolve()) if path else ""
-
-    weights = config.model.weights
-    if Path(weights).expanduser().exists():  # a hub name stays as it is
-        weights = absolute(weights)
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, root=absolute(config.data.root)),
-        model=dataclasses.replace(config.model, weights=weights),
-        start_from=absolute(config.start_from),
-    )
-
-
 def parse(words: Sequence[str]) -> TrainArguments[Method]:
     """The settings that ``words`` ask for: a recipe or a stored configuration, changed by flags.
 
@@ -96,13 +78,15 @@ def parse(words: Sequence[str]) -> TrainArguments[Method]:
     name = _take(rest, "--method")
     base = _base_config(rest, stored, name)
     kind = type(base.method)
+    others = ", ".join(other for other, listed in METHODS.items() if listed is not kind)
     summary, _, _ = (inspect.getdoc(kind) or "").partition("\n")
     return tyro.cli(
         TrainArguments[kind],  # type: ignore[valid-type]  # the method's own class, known only now
         args=rest,
         default=TrainArguments(run=base),
         prog=f"sats train {base.recipe} --method {method_name(base.method)}",
-        description=f"{summary}\n\nOther methods: {', '.join(METHODS)}.",
+        description=f"{summary}\n\n--method NAME chooses another: {others}.\n"
+        "--config RUN/config.json takes a run's settings instead of a recipe's.",
     )
 
 

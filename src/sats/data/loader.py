@@ -26,28 +26,39 @@ Ticket = tuple[int, int, int]
 """Epoch, position in the sample list, and how often that position came before in the epoch."""
 
 
+Sample = tuple[torch.Tensor, torch.Tensor]
+"""An image [H, W, 3] and its labels [h, w], both uint8."""
+
+
 @dataclass(frozen=True)
-class _TrainSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class _TrainSet(Dataset[Sample | ValueError]):
     """Augmented samples; each draw is seeded by (seed, epoch, sample), so that workers do not matter."""
 
     samples: Samples
     transform: TrainTransform
     seed: Sequence[int]
 
-    def __getitem__(self, ticket: Ticket) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, ticket: Ticket) -> Sample | ValueError:
         rng = np.random.default_rng([*self.seed, *ticket])
-        image, mask = self.samples[ticket[1]]
+        try:
+            image, mask = self.samples[ticket[1]]
+        except ValueError as error:
+            return error
         pixels, labels = self.transform(image, mask, rng)
         return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
 @dataclass(frozen=True)
-class _TestSet(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class _TestSet(Dataset[Sample | ValueError]):
     samples: Samples
     transform: TestTransform
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels, labels = self.transform(*self.samples[position])
+    def __getitem__(self, position: int) -> Sample | ValueError:
+        try:
+            image, mask = self.samples[position]
+        except ValueError as error:
+            return error
+        pixels, labels = self.transform(image, mask)
         return torch.from_numpy(pixels.copy()), torch.from_numpy(labels.copy())
 
 
@@ -114,16 +125,7 @@ class TrainLoader:
 
     def _load(self, tickets: Iterable[list[Ticket]]) -> Iterator[Batch]:
         dataset = _TrainSet(self.samples, self.transform, self.seed)
-        pinned = self.device.type == "cuda"
-        loader = DataLoader(
-            dataset,
-            batch_sampler=tickets,
-            num_workers=self.workers,
-            pin_memory=pinned,
-            generator=torch.Generator(),
-        )
-        for images, labels in loader:
-            yield to_batch(images, labels, self.device)
+        yield from _load_batches(dataset, tickets, self.workers, self.device)
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,37 @@ def evaluation_batches(
         for members in groups.values()
         for first in range(0, len(members), batch_size)
     ]
+    yield from _load_batches(_TestSet(samples, transform), plan, workers, device)
+
+
+def _load_batches(
+    dataset: _TrainSet | _TestSet, plan: Iterable[Sequence[object]], workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """The batches that ``plan`` lists, on ``device``; the ValueError of an image that cannot be read, as it is."""
     loader = DataLoader(
-        _TestSet(samples, transform), batch_sampler=plan, num_workers=workers, generator=torch.Generator()
+        dataset,
+        batch_sampler=plan,  # type: ignore[arg-type]  # any iterable will do, as torch documents
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its own, so that the global random state does not move
     )
-    for images, labels in loader:
+    for loaded in loader:
+        if isinstance(loaded, ValueError):
+            raise loaded
+        images, labels = loaded
         yield to_batch(images, labels, device)
+
+
+def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:
+    """A batch, or the first error among its samples: raised in a worker it would come wrapped in a traceback."""
+    images, labels = [], []
+    for sample in samples:
+        if isinstance(sample, ValueError):
+            return sample
+        images.append(sample[0])
+        labels.append(sample[1])
+    return torch.stack(images), torch.stack(labels)
 
 
 def sensible_workers(device: torch.device) -> int:

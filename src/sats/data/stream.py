@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.types import BACKGROUND, IGNORE, Step
+from sats.types import BACKGROUND, IGNORE, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from sats.data.source import Source
-
-Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
-Future = Literal["background", "ignore"]
+    from sats.types import Future, Setting, Step
 
 
 def parse_protocol(protocol: str, num_foreground: int) -> tuple[int, ...]:
@@ -69,24 +67,33 @@ def class_groups(
     """
     if steps:
         return tuple(tuple(_indices(group, names)) for group in _without_repeats(steps))
-    foreground = list(range(BACKGROUND + 1, len(names)))
-    if order:
-        foreground = _indices(order, names)
-        if sorted(foreground) != list(range(BACKGROUND + 1, len(names))):
-            missing = sorted(set(names[BACKGROUND + 1 :]) - set(order))
-            raise ValueError(f"The class order must name every class once; missing: {', '.join(missing) or 'none'}.")
-    elif order_seed is not None:
-        foreground = [int(index) for index in np.random.default_rng(order_seed).permutation(foreground)]
+    foreground = _ordered(names, order, order_seed)
     ends = np.cumsum(parse_protocol(protocol, len(foreground)))
     return tuple(tuple(foreground[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
 
 
+def _ordered(names: Sequence[str], order: Sequence[str], order_seed: int | None) -> list[int]:
+    """The indices of every class but the background, in the order in which they are learned."""
+    foreground = list(range(BACKGROUND + 1, len(names)))
+    if order:
+        if repeated := _repeated(order):
+            raise ValueError(f"The class order must name every class once; named again: {repeated}.")
+        if missing := sorted(set(names[BACKGROUND + 1 :]) - set(order)):
+            raise ValueError(f"The class order must name every class once; missing: {', '.join(missing)}.")
+        return _indices(order, names)
+    if order_seed is not None:
+        return [int(index) for index in np.random.default_rng(order_seed).permutation(foreground)]
+    return foreground
+
+
 def _without_repeats(steps: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    flat = [name for group in steps for name in group]
-    repeated = sorted({name for name in flat if flat.count(name) > 1})
-    if repeated:
-        raise ValueError(f"A class can be learned once only; listed twice in the steps: {', '.join(repeated)}.")
+    if repeated := _repeated([name for group in steps for name in group]):
+        raise ValueError(f"A class can be learned once only; listed twice in the steps: {repeated}.")
     return steps
+
+
+def _repeated(names: Sequence[str]) -> str:
+    return ", ".join(sorted({name for name in names if names.count(name) > 1}))
 
 
 def _indices(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -192,7 +199,7 @@ class Stream:
         if all_at_once:
             groups = [[index for group in groups for index in group]]
         self.groups = [list(group) for group in groups]
-        self.steps = _steps(self.groups)
+        self.steps = steps_of([len(group) for group in self.groups])
         self._images = assign_images(train.presence(), self.groups, setting, seed)
         for group, images in zip(self.groups, self._images, strict=True):
             if not len(images):
@@ -234,12 +241,3 @@ class Stream:
         for step, group in zip(self.steps[first : last + 1], self.groups[first : last + 1], strict=True):
             table[group] = range(step.first_new, step.num_seen)
         return table
-
-
-def _steps(groups: Sequence[Sequence[int]]) -> tuple[Step, ...]:
-    steps, seen = [], 0
-    for index, group in enumerate(groups):
-        added = len(group) + (BACKGROUND + 1 if index == 0 else 0)
-        steps.append(Step(index, seen, added))
-        seen += added
-    return tuple(steps)

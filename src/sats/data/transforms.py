@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sats.types import IGNORE
+from sats.types import IGNORE, MIN_SIDE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's, in RGB of 0 to 1: what the pretrained encoders expect."""
-MIN_SIDE = 32
-"""The smallest image that every encoder's strides leave something of."""
 FILL = (124, 116, 104)
 """MEAN in 0 to 255: what lies outside an image, near 0 after normalisation."""
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from sats.files import into_place
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -56,16 +58,16 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         "sha256": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
     }
     (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    final = folder / name
-    if final.exists():
-        shutil.rmtree(final)
-    beside.rename(final)
+    into_place(beside, folder / name)
     for outdated in list(_newest_first(folder))[KEPT:]:
         shutil.rmtree(outdated)
 
 
 def load_newest(folder: Path, step: int) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one passed over."""
+    """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one.
+
+    Broken ones are removed, so that they do not take the place of whole ones among the last two.
+    """
     problems: list[str] = []
     for path in _newest_first(folder):
         if not path.name.startswith(f"step-{step}-"):
@@ -73,7 +75,8 @@ def load_newest(folder: Path, step: int) -> tuple[Checkpoint | None, list[str]]:
         try:
             return _load(path), problems
         except (OSError, ValueError, KeyError) as error:
-            problems.append(f"The checkpoint {path} is broken ({error}); an earlier one is used.")
+            problems.append(f"The checkpoint {path} is broken ({error}) and was removed; an earlier one is used.")
+            shutil.rmtree(path)
     return None, problems
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ def deferred_interrupts() -> Iterator[StopRequest]:
         if request.asked:
             raise KeyboardInterrupt
         request.asked = True
+        os.write(2, b"\nStopping after this iteration; once more stops at once.\n")  # safe in a handler
 
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sats.engine.run_folder import write_text
+from sats.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""A step's training: the innermost loop, and how it is stopped and taken up again."""
+"""A step's iterations, and how they are stopped and taken up again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Position
 from sats.engine.optim import make_optimizer, rate_factor, set_rates
 from sats.errors import RunError
+from sats.files import saving
 from sats.methods.base import all_losses
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
     settings, step = run.config.train, context.step
     epochs = settings.epochs_of(step.index)
     iterations = epochs * loader.iterations_per_epoch
+    refresh_scaler(run)
     bare = make_optimizer(context.model, run.config.optim, step.index)
     learner = Learner(run, context, *run.accelerator.prepare(context.model, bare))
     start = restore(learner, saved) if saved else 0
@@ -63,13 +65,20 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
                 log(learner, position, terms, images=(position.iteration - logged) * settings.batch_size)
                 logged = position.iteration
             run.log.advance()
-            if stop.asked or time.monotonic() - written >= 60 * settings.checkpoint_minutes:
+            overdue = time.monotonic() - written >= 60 * settings.checkpoint_minutes
+            if stop.asked or overdue or position.iteration == iterations:
                 save(learner, position)
                 written = time.monotonic()
             if stop.asked:
                 raise KeyboardInterrupt
     run.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)
     run.accelerator.free_memory()
+
+
+def refresh_scaler(run: Run) -> None:
+    """A gradient scaler of its own for each fp16 step, so that a step does not depend on those before."""
+    if run.accelerator.scaler is not None:
+        run.accelerator.scaler = torch.amp.GradScaler(run.accelerator.device.type)
 
 
 def update(learner: Learner, batches: list[Batch]) -> dict[str, Tensor]:
@@ -103,8 +112,8 @@ def apply_gradients(learner: Learner) -> None:
     accelerator, clip = learner.run.accelerator, learner.run.config.optim.clip
     accelerator.unscale_gradients(learner.optimizer)
     learner.run.method.after_backward(learner.context)
-    if clip:
-        accelerator.clip_grad_norm_(learner.context.model.parameters(), clip)
+    if clip:  # torch's own: accelerate's would unscale a second time
+        torch.nn.utils.clip_grad_norm_(learner.context.model.parameters(), clip)
     learner.optimizer.step()
     learner.optimizer.zero_grad()
 
@@ -131,7 +140,7 @@ def save(learner: Learner, position: Position) -> None:
         state=context.state,
         random=checkpoint.random_states(),
     )
-    if run.accelerator.is_main_process:
+    with saving(run.folder.checkpoints):
         checkpoint.save(state, run.folder.checkpoints)
 
 

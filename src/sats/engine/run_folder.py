@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from sats.config import RunConfig, read_config, to_json
 from sats.evaluation.scores import Scores, read_scores
+from sats.files import into_place, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,9 +123,7 @@ class RunFolder:
             shutil.rmtree(beside)
         beside.mkdir()
         yield beside
-        if final.exists():
-            shutil.rmtree(final)
-        beside.rename(final)
+        into_place(beside, final)
 
 
 def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
@@ -158,10 +157,3 @@ def unused_folder(parent: Path, name: str) -> Path:
     while path.exists():
         path, number = parent / f"{name}-{number}", number + 1
     return path
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path`` and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -1,4 +1,4 @@
-"""The loop: one step after the other, in a straight line."""
+"""A run: one step after the other, in a straight line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.run import Run, make_loader, one_pass, seed_everything
-from sats.engine.run_folder import SCORES, STEPS, RunFolder, write_text
+from sats.engine.run_folder import SCORES, STEPS, RunFolder
+from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
 from sats.evaluation.scores import Scores, compute_scores
+from sats.files import saving, write_text
 from sats.methods.base import begin_step, needs_teacher
 from sats.methods.context import Context
-from sats.models import checkpoint
+from sats.models.checkpoint import load as load_model
+from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,21 +41,29 @@ if TYPE_CHECKING:
 STATE = "state.safetensors"
 
 
-def train(config: RunConfig[Method], folder: RunFolder, console: Log | None = None) -> list[Scores]:
+def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) -> list[Scores]:
     """Run every step of ``config`` in ``folder`` and return the scores after each.
 
     ValueError for settings or data that do not fit; RunError when a loss is no longer finite.
     """
     AcceleratorState._reset_state()  # noqa: SLF001 (else the precision of an earlier run in this process stays)
     accelerator = Accelerator(mixed_precision=config.train.precision)
-    log = console or Log(folder.metrics_path, quiet=not accelerator.is_main_process)
+    if accelerator.num_processes > 1:
+        raise ValueError("A run cannot be shared by several processes yet: start it with one.")
+    log = log or Log(folder.metrics_path, quiet=not accelerator.is_main_process)
     run = Run(config, folder, build.build_stream(config), accelerator, log)
     folder.write("environment.json", json.dumps(environment(accelerator), indent=2) + "\n")
     write_steps(run)
     if config.start_from and not folder.step(0).exists():
         adopt_step0(run, Path(config.start_from).expanduser())
     for step in run.stream.steps[len(folder.scores()) :]:
-        train_step(run, step)
+        try:
+            train_step(run, step)
+        except torch.OutOfMemoryError as error:
+            raise RunError(
+                f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
+                "share a batch with --train.accumulation."
+            ) from error
     return folder.scores()
 
 
@@ -78,6 +89,7 @@ def train_step(run: Run, step: Step) -> None:
     loader = make_loader(run, step)
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {len(loader.samples)} images")
     saved = saved_progress(run, step)
+    run.log.forget_after(step.index, saved.iteration if saved else 0)
     if saved is not None:
         model.load_state_dict(saved.model)
         state = to_device(run, saved.state)
@@ -94,13 +106,12 @@ def train_step(run: Run, step: Step) -> None:
 
 
 def saved_progress(run: Run, step: Step) -> Checkpoint | None:
-    """The newest whole checkpoint of an interrupted step; metrics logged after it are dropped."""
+    """The newest whole checkpoint of an interrupted step, if there is one."""
     saved, problems = load_newest(run.folder.checkpoints, step.index)
     for problem in problems:
         run.log.say(problem)
     if saved is not None:
         run.log.say(f"Going on after iteration {saved.iteration} of step {step.index}.")
-    run.log.forget_after(step.index, saved.iteration if saved else 0)
     return saved
 
 
@@ -116,7 +127,7 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
     else:
         previous = run.folder.step(step.index - 1)
         groups = [earlier.num_new for earlier in run.stream.steps[: step.index]]
-        model = checkpoint.load(previous / "model", groups)
+        model = load_model(previous / "model", groups)
         state = load_file(previous / STATE) if (previous / STATE).is_file() else {}
     return model.to(run.accelerator.device), to_device(run, state)
 
@@ -137,10 +148,8 @@ def finish_step(run: Run, context: Context) -> None:
     followed = run.log.follow(batches, f"step {step.index}, measuring", total)
     matrix = confusion_matrix(model, followed, run.method.scores).numpy()
     scores = compute_scores(matrix, model.classes, step.index, stream.num_first, run.folder.scores())
-    if not run.accelerator.is_main_process:
-        return
-    with run.folder.writing_step(step.index) as folder:
-        checkpoint.save(model, folder / "model", run.config.train.resize)
+    with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
+        save_model(model, folder / "model", run.config.train.resize)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
         confusion = {"classes": model.classes, "matrix": matrix.tolist()}
@@ -155,14 +164,30 @@ def adopt_step0(run: Run, source: Path) -> None:
         raise ValueError("Joint training learns everything in one step of its own: leave out --from.")
     if not (source / SCORES).is_file():
         raise ValueError(f"{source} is no finished step: --from takes the folder RUN/step-0 of a run.")
-    other = RunFolder(source.parent).config().method
-    if other.step0_key() != run.method.step0_key():
-        raise ValueError(f"{source} was trained another way ({other.step0_key()}) than this method starts.")
+    _check_same_start(RunFolder(source.parent).config(), run.config, source)
     wanted = run.stream.names(run.stream.steps[0])
-    stored = checkpoint.load(source / "model").classes
+    stored = load_model(source / "model").classes
     if stored != wanted:
         raise ValueError(
             f"{source} knows the classes {', '.join(stored)}; this run's step 0 learns {', '.join(wanted)}."
         )
-    with run.folder.writing_step(0) as folder:
+    with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
+
+
+def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: Path) -> None:
+    """ValueError where step 0 of another run means something else than it would in this one."""
+    pairs = {
+        "the method's step 0": (other.method.step0_key(), own.method.step0_key()),
+        "stream.setting": (other.stream.setting, own.stream.setting),
+        "model.name": (other.model.name, own.model.name),
+        "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
+        "train.resize": (other.train.resize, own.train.resize),
+        "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
+        "evaluation.future": (other.evaluation.future, own.evaluation.future),
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise ValueError(
+                f"{source} was made with {name} {theirs!r}, this run has {ours!r}: use the same, or train step 0 anew."
+            )

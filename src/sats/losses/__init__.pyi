@@ -1,4 +1,3 @@
-from .attention import Pooling as Pooling
 from .attention import attention_transfer as attention_transfer
 from .classification import cross_entropy as cross_entropy
 from .classification import unbiased_cross_entropy as unbiased_cross_entropy
@@ -11,7 +10,6 @@ from .regions import resize_labels as resize_labels
 
 __all__ = [
     "EntropyHistogram",
-    "Pooling",
     "attention_transfer",
     "class_regions",
     "cross_entropy",

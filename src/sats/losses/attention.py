@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Pooling = Literal["class", "global", "none"]
+    from sats.types import Pooling
+
 ROWS_AT_ONCE = 2**24  # elements of an attention map that may exist at one time (64 MiB in float32)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sats import losses
+from sats.types import Pooling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ class AttentionTransfer:
 
     weight: float = 0.0
     """Factor of the term; 0 is off, the paper's is 20."""
-    pooling: Literal["class", "global", "none"] = "class"
+    pooling: Pooling = "class"
     """Attention rows averaged over each class's region, over all queries, or not at all."""
 
     def loss(self, regions: Tensor, student: SegOutput, teacher: SegOutput) -> Tensor:

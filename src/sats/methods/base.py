@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
+from sats.types import Init
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from sats.methods.context import Context
     from sats.models.segmenter import Segmenter
     from sats.types import Batch, SegOutput, Step
-
-Init = Literal["background", "random", "zero"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sats import losses
-from sats.methods.base import Init, Method
+from sats.methods.base import Method
+from sats.types import Init
 
 if TYPE_CHECKING:
     from torch import Tensor

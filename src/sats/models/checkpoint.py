@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerForSemanticSegmentation
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 
-from sats.models.segformer import segformer_config
+from sats.files import into_place
+from sats.models.segformer import SEGFORMER, segformer_config
 from sats.models.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedConfig, PreTrainedModel
 
-SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios")
+SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
 """What a SegFormer's weights must agree on with the size that was asked for."""
 
 
@@ -36,20 +37,41 @@ def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: i
     config.num_labels = len(classes)
     if not weights:
         return Segmenter(SegformerForSemanticSegmentation(config), classes)
+    if Path(weights).expanduser().exists():  # a folder here, not a name on the hub
+        weights = str(Path(weights).expanduser())
     stored = _stored_config(weights)
     _check_shape(stored, config, weights, size)
     if not decoder_size:
         config.decoder_hidden_size = stored.decoder_hidden_size
-    with _quiet():
-        network = SegformerForSemanticSegmentation.from_pretrained(
-            weights, config=config, dtype=torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+    with _reading(weights):
+        loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
+            weights,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
+    network, report = loaded
+    _check_encoder(report, weights)
     return Segmenter(network, classes)
+
+
+def _check_encoder(report: dict[str, Any], weights: str) -> None:
+    """Refuse weights that left a part of the encoder at random; the head may start anew."""
+    prefix = f"{SEGFORMER.encoder}."
+    mismatched = [entry[0] for entry in report["mismatched_keys"]]
+    lacking = sorted(name for name in (*report["missing_keys"], *mismatched) if name.startswith(prefix))
+    if lacking:
+        raise ValueError(
+            f"The weights {weights!r} lack {len(lacking)} parameters of the encoder, or have them in another "
+            f"shape, {lacking[0]} among them: they are not those of a SegFormer as transformers saves it."
+        )
 
 
 def _stored_config(weights: str) -> PreTrainedConfig:
     """The configuration beside ``weights``, a folder or a hub name."""
-    folder = Path(weights).expanduser()
+    folder = Path(weights)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
     try:
@@ -81,13 +103,10 @@ def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
-    try:
-        with _quiet():
-            network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The model in {folder} cannot be read: {error}") from error
+    with _reading(str(folder)):
+        network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
     labels = network.config.id2label or {}
     names = [str(name) for _, name in sorted(labels.items())]
     return Segmenter(network, names, groups)
@@ -104,9 +123,7 @@ def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
         network.save_pretrained(beside)
         size = {"shortest_edge": resize} if resize else None
         ImageProcessor(do_resize=bool(resize), size=size, default_to_square=False).save_pretrained(beside)
-    if folder.exists():
-        shutil.rmtree(folder)
-    beside.rename(folder)
+    into_place(beside, folder)
 
 
 @contextmanager
@@ -121,6 +138,20 @@ def _plain_network(segmenter: Segmenter) -> Iterator[PreTrainedModel]:
         yield network
     finally:
         network.set_submodule(name, growing)
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a model is read into one ValueError."""
+    try:
+        with _quiet():
+            yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"The model {what!r} cannot be read ({first}): it should be a folder that transformers saved, with its "
+            "weights in safetensors."
+        ) from error
 
 
 @contextmanager

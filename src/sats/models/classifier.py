@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from sats.types import Step
+    from sats.types import Init, Step
 
 
 class GrowingClassifier(nn.Module):
@@ -45,7 +45,7 @@ class GrowingClassifier(nn.Module):
         return functional.conv2d(features, torch.cat(list(self.weights)), torch.cat(list(self.biases)))
 
     @torch.no_grad()
-    def grow(self, step: Step, init: Literal["background", "random", "zero"]) -> None:
+    def grow(self, step: Step, init: Init) -> None:
         """Add the rows of ``step``'s new classes; the old parameters stay as they are, bit for bit.
 
         "background" (MiB, eq. 8-9): each new row is a copy of the background's, and its bias the background's less

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from torch import nn
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from sats.models.family import Family
-    from sats.types import Step
+    from sats.types import Init, Step
 
 FAMILIES = {family.model_type: family for family in (SEGFORMER,)}
 
@@ -81,7 +81,7 @@ class Segmenter(nn.Module):
         height, width = features[stage].shape[-2:]
         return AttentionTap(received.query, received.key, received.scaling, received.mask, (height, width))
 
-    def grow(self, step: Step, names: Sequence[str], init: Literal["background", "random", "zero"]) -> None:
+    def grow(self, step: Step, names: Sequence[str], init: Init) -> None:
         """Add ``step``'s new classes, called ``names``, to the classifier; see `GrowingClassifier.grow`."""
         if len(names) != step.num_new:
             raise ValueError(f"{step} needs {step.num_new} names, got {list(names)}.")

@@ -1,0 +1,54 @@
+"""Files and folders written beside and renamed into place, so that nobody sees a half-written one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from sats.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` beside ``path`` and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_text(text, encoding="utf-8")
+    _sync(beside)
+    beside.replace(path)
+
+
+def into_place(beside: Path, final: Path) -> None:
+    """Rename the folder ``beside`` to ``final``, replacing what is there, once its files are safely on disk."""
+    for path in beside.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    if final.exists():
+        shutil.rmtree(final)
+    beside.rename(final)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content is on disk, so that not even a power cut leaves it empty under its name."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def saving(what: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while ``what`` is written into one RunError: a full disk has many names."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"{what} cannot be written ({error}). Free some space or mend the permissions; what was saved before "
+            "is kept, and an interrupted run goes on with `sats resume RUN`."
+        ) from error

@@ -1,0 +1,213 @@
+"""Every mistake a newcomer may make, through the command line: one message with the mend, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sats.cli import main
+from sats.engine.run_folder import RunFolder, create_run
+from test_engine import run, small
+
+TINY = "--crop 32 --batch-size 2 --epochs 1 --model.name segformer-tiny --method finetune --out {out}"
+TRAIN = f"train folder --data {{data}} --protocol 1-1 {TINY}"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four good images with background and two classes."""
+    root = tmp_path / "data"
+    for split in ("train", "val"):
+        for index in range(4):
+            mask = np.kron(np.random.default_rng(index).integers(0, 3, (4, 4)), np.ones((10, 10))).astype(np.uint8)
+            mask[:20, :20], mask[20:, 20:] = 1, 2
+            write(root / "images" / split / f"{index}.jpg", np.repeat(mask[..., None] * 80, 3, 2))
+            write(root / "masks" / split / f"{index}.png", mask)
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    run(folder, small("finetune"))
+    return folder
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def as_mask(pixels: np.ndarray) -> Callable[[Path], None]:
+    return lambda data: write(data / "masks" / "train" / "0.png", pixels)
+
+
+def rename_mask(data: Path) -> None:
+    mask = data / "masks" / "train" / "0.png"
+    with Image.open(mask) as image:
+        image.save(mask.with_suffix(".tif"))
+    mask.unlink()
+
+
+def no_dogs(data: Path) -> None:
+    for path in (data / "masks").rglob("*.png"):
+        with Image.open(path) as image:
+            mask = np.asarray(image).copy()
+        write(path, np.where(mask == 2, 0, mask))
+
+
+SQUARE = np.zeros((40, 40), dtype=np.uint8)
+DATA_MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing folder": (shutil.rmtree, "data is not a folder"),
+    "missing split": (lambda data: shutil.rmtree(data / "images" / "val"), "has no split 'val'"),
+    "missing masks": (lambda data: shutil.rmtree(data / "masks"), "masks is not a folder"),
+    "no images": (lambda data: [p.unlink() for p in (data / "images" / "train").iterdir()], "holds no images"),
+    "image without mask": (lambda data: (data / "masks/train/0.png").unlink(), "1 image without a mask (0)"),
+    "mask without image": (lambda data: (data / "images/train/0.jpg").unlink(), "1 mask without an image (0)"),
+    "sizes differ": (as_mask(SQUARE[:20]), "0.png has 40 x 20 pixels"),
+    "mask is RGB": (as_mask(np.zeros((40, 40, 3), dtype=np.uint8)), "masks/train/0.png"),
+    "mask is 16 bit": (as_mask(SQUARE.astype(np.uint16)), "masks/train/0.png"),
+    "mask is no PNG": (rename_mask, "0.tif is not a PNG"),
+    "mask is text": (lambda data: (data / "masks/train/0.png").write_text("mask"), "masks/train/0.png is not an image"),
+    "unknown id": (as_mask(SQUARE + 9), "0.png holds the id 9"),
+    "truncated JPEG": (lambda data: cut(data / "images" / "train" / "0.jpg"), "images/train/0.jpg"),
+    "truncated mask": (lambda data: cut(data / "masks" / "train" / "0.png"), "masks/train/0.png"),
+    "no classes.txt": (lambda data: (data / "classes.txt").unlink(), "classes.txt can't be read"),
+    "empty classes.txt": (lambda data: (data / "classes.txt").write_text("\n"), "classes.txt is empty"),
+    "duplicate names": (lambda data: (data / "classes.txt").write_text("background\ncat\ncat\n"), "repeats 'cat'"),
+    "class without image": (no_dogs, "No training image for the step that learns dog"),
+}
+
+
+@pytest.mark.parametrize("name", DATA_MISTAKES)
+def test_mistakes_in_the_data(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, message = DATA_MISTAKES[name]
+    spoil(data)
+    out = tmp_path / "run"
+    assert main(TRAIN.format(data=data, out=out).split()) == 2
+    check(capsys.readouterr().err, message)
+    assert not out.exists()
+
+
+def test_the_good_data_trains(data: Path, tmp_path: Path) -> None:
+    """Else the mistakes above would prove nothing."""
+    assert main(TRAIN.format(data=data, out=tmp_path / "run").split()) == 0
+
+
+def check(shown: str, message: str) -> None:
+    assert message in shown
+    assert "Traceback" not in shown
+    assert "fault of sats" not in shown
+    assert shown.count("sats: ") == 1
+
+
+WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
+    "no recipe": ("train", 2, "Name a recipe"),
+    "unknown recipe": ("train folde --data {data}", 2, "did you mean 'folder'"),
+    "unknown method": (TRAIN.replace("finetune", "finetun"), 2, "did you mean 'finetune'"),
+    "unknown command": ("evalute {run}", 2, "did you mean 'evaluate'"),
+    "protocol does not fit": (TRAIN.replace("1-1", "1-3"), 2, "A + k B must be 2"),
+    "no protocol": (TRAIN.replace("--protocol 1-1", ""), 2, "--protocol A-B"),
+    "unknown class": (TRAIN + " --classes cat,dgo", 2, "(the nearest is 'dog')"),
+    "unknown class in steps": (TRAIN + " --stream.steps cat dgo", 2, "did you mean 'dog'"),
+    "no data": ("train folder --protocol 1-1 --data= --out {out}", 2, "--data DIR"),
+    "run folder exists": (f"train scenes {TINY}".replace("{out}", "{run}"), 2, "sats resume"),
+    "out is a file": (f"train scenes {TINY}".replace("{out}", "{data}/classes.txt"), 2, "classes.txt"),
+    "resume nothing": ("resume {data}", 2, "holds no run"),
+    "evaluate nothing": ("evaluate {data}", 2, "neither a run nor a model"),
+    "evaluate a model on nothing": ("evaluate {run}/step-0/model_copy", 2, "neither a run nor a model"),
+    "evaluate on strange data": ("evaluate {run} --data {data}", 2, "no class in common"),
+    "evaluate on a missing split": ("evaluate {run} --data {data} --split test", 2, "has no split 'test'"),
+    "predict nothing": ("predict {run} {data}/nothing.jpg --out {out}", 2, "does not exist"),
+    "predict no images": ("predict {run} {run}/step-0 --out {out}", 2, "holds no images"),
+    "predict a text file": ("predict {run} {data}/classes.txt --out {out}", 2, "classes.txt is not an image"),
+    "check nothing": ("data check {out}", 2, "is not a folder"),
+    "unknown data command": ("data chek {data}", 2, "sats data check"),
+    "runs of nothing": ("runs {out}", 2, "is no folder"),
+    "no runs": ("runs {data}", 2, "holds no runs"),
+    "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "model.name"),
+    "negative epochs": (TRAIN + " --epochs-later -1", 2, "at least 0"),
+}
+
+
+@pytest.mark.parametrize("name", WORD_MISTAKES)
+def test_mistakes_in_the_words(
+    name: str, data: Path, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, code, message = WORD_MISTAKES[name]
+    before = sorted(finished_run.rglob("*"))
+    if name == "start from another run's classes":
+        words = words.replace("segformer-tiny", "segformer-b0")
+    assert main([word.format(data=data, out=tmp_path / "run", run=finished_run) for word in words.split()]) == code
+    check(capsys.readouterr().err, message)
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert sorted(finished_run.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "near"),
+    [("--epocs", "--epochs"), ("--batchsize", "--batch-size"), ("--method.distilation", "Unrecognized")],
+)
+def test_unknown_flags_get_the_nearest_right_one(flag: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["train", "scenes", flag, "3"])
+    assert done.value.code == 2
+    assert near in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = create_run(tmp_path / "run", small())
+    values = json.loads(folder.config_path.read_text())
+    values["train"]["epoch"] = 3
+    folder.config_path.write_text(json.dumps(values))
+    assert main(["resume", str(folder.path)]) == 2
+    check(capsys.readouterr().err, "did you mean 'epochs'")
+
+
+def test_a_permission_that_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "run"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert main(["train", "scenes", "--out", str(tmp_path / "run")]) == 2
+    check(capsys.readouterr().err, "Permission denied")
+
+
+def test_a_disk_that_fills_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "run" / "checkpoint"))
+
+    out = tmp_path / "run"
+    words = f"train scenes --images 20 --data.image-size 32 --protocol 5-5 {TINY}".format(out=out).split()
+    with monkeypatch.context() as patch:
+        patch.setattr("sats.engine.checkpoint.torch.save", full)
+        assert main(words) == 1
+    check(capsys.readouterr().err.splitlines()[-1], "No space left on device")
+    assert main(["resume", str(out)]) == 0
+    assert RunFolder(out).is_finished()
+
+
+def test_a_fault_of_ours_is_not_blamed_on_the_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: object, **__: object) -> None:
+        np.zeros(3).reshape(2, 2)
+
+    monkeypatch.setattr("sats.api.create_run", fault)
+    assert main(["train", "scenes", "--out", str(tmp_path / "run")]) == 1
+    assert "may be a fault of sats" in capsys.readouterr().err
