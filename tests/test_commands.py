@@ -202,6 +202,8 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")}
     assert main(["resume", str(finished)]) == 0
     assert "finished already" in capsys.readouterr().out
+    assert main(["train", "scenes", "--out", str(finished)]) == 2
+    assert "holds a finished run" in capsys.readouterr().err
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*.json")}
 
 

@@ -321,7 +321,7 @@ def test_mixed_precision_trains_and_leaves_float32_weights(tmp_path: Path) -> No
 
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     create_run(tmp_path / "run", small())
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match=r"holds an unfinished run.*sats resume"):
         create_run(tmp_path / "run", small())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()

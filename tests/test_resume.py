@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import sats
 from sats.config import RunConfig, to_json
 from sats.engine import checkpoint
 from sats.engine.log import Log
@@ -109,7 +110,7 @@ def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, w
             broken.unlink()
         else:
             broken.write_bytes(data[: len(data) // 2] if damage in ("truncate", "manifest") else data)
-        saved, problems = checkpoint.load_newest(folder.checkpoints, 0)
+        saved, problems = checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
         assert saved is not None
         assert saved.iteration == 3
         assert str(newest) in problems[0]
@@ -135,9 +136,20 @@ def test_a_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
     (manifest,) = folder.checkpoints.rglob("checkpoint.json")
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**values, "version": 99}))
-    saved, problems = checkpoint.load_newest(folder.checkpoints, 0)
+    saved, problems = checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
     assert saved is None
     assert "99" in problems[0]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> None:
+    config = settings("finetune")
+    folder = create_run(tmp_path / "run", config)
+    interrupted(folder, config, 3)
+    folder.write("config.json", to_json(dataclasses.replace(config, seed=1)))
+    with pytest.raises(ValueError, match=r"config\.json.*remove"):
+        sats.resume(folder.path)
+    folder.write("config.json", to_json(config))
+    assert len(sats.resume(folder.path)) == 2
 
 
 def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: int) -> int:

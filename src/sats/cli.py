@@ -45,7 +45,7 @@ methods: {", ".join(METHODS)}
 `sats train RECIPE --method NAME --help` those of a method. For example, on the
 built-in data:
 
-  sats train scenes --method sats --protocol 5-1
+  sats train scenes --method sats --protocol 5-5
 """
 MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 

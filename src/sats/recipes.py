@@ -28,17 +28,17 @@ def scenes(method: Method) -> RunConfig[Method]:
         recipe="scenes",
         method=method,
         data=DataConfig(source="scenes", images=2000, image_size=64),
-        stream=StreamConfig(protocol="5-1"),
+        stream=StreamConfig(protocol="5-5"),
         model=ModelConfig(name="segformer-tiny"),
         optim=OptimConfig(
             optimizer="adamw",
             lr=5e-3,
-            lr_later=5e-4,
+            lr_later=5e-3,
             weight_decay=0.01,
             warmup=0.05,
             clip=1.0,
         ),
-        train=TrainConfig(epochs=12, epochs_later=6, batch_size=16, crop=64, scale=(1.0, 1.0), flip=False),
+        train=TrainConfig(epochs=12, epochs_later=8, batch_size=16, crop=64, scale=(1.0, 1.0), flip=False),
         evaluation=EvaluationConfig(batch_size=64),
     )
 

@@ -26,12 +26,13 @@ MANIFEST = "checkpoint.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a step after ``iteration`` updates.
+    """The state of a step after ``iteration`` updates; ``run`` is the fingerprint of the run it belongs to.
 
     ``model`` and ``state`` (the method's) map names to tensors; ``optimizer`` is its state dictionary, with the
     gradient scaler's where there is one; ``random`` holds torch's random states by device.
     """
 
+    run: str
     step: int
     iteration: int
     model: dict[str, Tensor]
@@ -53,6 +54,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     torch.save(checkpoint.optimizer, beside / "optimizer.pt")
     manifest = {
         "version": VERSION,
+        "run": checkpoint.run,
         "step": checkpoint.step,
         "iteration": checkpoint.iteration,
         "sha256": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
@@ -63,20 +65,28 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         shutil.rmtree(outdated)
 
 
-def load_newest(folder: Path, step: int) -> tuple[Checkpoint | None, list[str]]:
+def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one.
 
-    Broken ones are removed, so that they do not take the place of whole ones among the last two.
+    Broken ones are removed, so that they do not take the place of whole ones among the last two. ValueError if
+    one belongs to another run than the one with the fingerprint ``run``.
     """
     problems: list[str] = []
     for path in _newest_first(folder):
         if not path.name.startswith(f"step-{step}-"):
             continue
         try:
-            return _load(path), problems
+            found = _load(path)
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"The checkpoint {path} is broken ({error}) and was removed; an earlier one is used.")
             shutil.rmtree(path)
+            continue
+        if found.run != run:
+            raise ValueError(
+                f"The checkpoint {path} was made with other settings than the run's config.json has now: put the old "
+                f"ones back, or remove {folder} to start the step again."
+            )
+        return found, problems
     return None, problems
 
 
@@ -99,6 +109,7 @@ def _load(folder: Path) -> Checkpoint:
         if _sha256(folder / name) != expected:
             raise ValueError(f"{name} has another checksum than when it was written")
     return Checkpoint(
+        run=manifest["run"],
         step=manifest["step"],
         iteration=manifest["iteration"],
         model=load_file(folder / "model.safetensors"),

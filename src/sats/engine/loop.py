@@ -133,6 +133,7 @@ def save(learner: Learner, position: Position) -> None:
         "scaler": scaler.state_dict() if scaler is not None else {},
     }
     state = checkpoint.Checkpoint(
+        run=run.folder.fingerprint(),
         step=position.step,
         iteration=position.iteration,
         model=context.model.state_dict(),

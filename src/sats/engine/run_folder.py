@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -94,6 +95,10 @@ class RunFolder:
         except ValueError:
             return f"running, {done}"
 
+    def fingerprint(self) -> str:
+        """What tells the run's checkpoints from those of runs with other settings."""
+        return hashlib.sha256(self.config_path.read_bytes()).hexdigest()
+
     def config(self) -> RunConfig[Method]:
         """The run's settings."""
         return read_config(self.config_path)
@@ -130,8 +135,10 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
     """A new run folder with its configuration; ValueError if ``path`` holds anything already."""
     folder = RunFolder(path)
     if folder.config_path.is_file():
+        if folder.is_finished():
+            raise ValueError(f"{path} holds a finished run: choose another folder with --out.")
         raise ValueError(
-            f"{path} holds a run already: go on with `sats resume {path}`, or choose another folder with --out."
+            f"{path} holds an unfinished run: go on with `sats resume {path}`, or choose another folder with --out."
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")

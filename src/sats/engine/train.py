@@ -107,7 +107,7 @@ def train_step(run: Run, step: Step) -> None:
 
 def saved_progress(run: Run, step: Step) -> Checkpoint | None:
     """The newest whole checkpoint of an interrupted step, if there is one."""
-    saved, problems = load_newest(run.folder.checkpoints, step.index)
+    saved, problems = load_newest(run.folder.checkpoints, run.folder.fingerprint(), step.index)
     for problem in problems:
         run.log.say(problem)
     if saved is not None:
