@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: test test-all check format clean
+SEED ?= 0
+
+.PHONY: demo test test-all check format clean
+
+demo: $(STAMP)            ## fine-tuning, SATS and joint training on built-in data; make demo SEED=3 FLAGS="--epochs 20"
+	$(BIN)/sats demo --seed $(SEED) --out runs/demo $(FLAGS)
 
 test: $(STAMP)            ## fast tests
 	$(BIN)/pytest -q

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded, as the command does
+from sats.api import be_patient_on_a_busy_machine
+
+be_patient_on_a_busy_machine()  # before torch is loaded, as the command does
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

@@ -122,7 +122,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "unknown class": (TRAIN + " --classes cat,dgo", 2, "(the nearest is 'dog')"),
     "unknown class in steps": (TRAIN + " --stream.steps cat dgo", 2, "did you mean 'dog'"),
     "no data": ("train folder --protocol 1-1 --data= --out {out}", 2, "--data DIR"),
-    "run folder exists": (f"train scenes {TINY}".replace("{out}", "{run}"), 2, "sats resume"),
+    "run folder exists": (f"train scenes {TINY}".replace("{out}", "{run}"), 2, "holds a finished run"),
     "out is a file": (f"train scenes {TINY}".replace("{out}", "{data}/classes.txt"), 2, "classes.txt"),
     "resume nothing": ("resume {data}", 2, "holds no run"),
     "evaluate nothing": ("evaluate {data}", 2, "neither a run nor a model"),

@@ -19,22 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
+    "demo": ("sats.commands.demo", "main"),
     "train": ("sats.commands.train", "main"),
     "resume": ("sats.commands.train", "resume"),
     "evaluate": ("sats.commands.evaluate", "main"),
     "predict": ("sats.commands.predict", "main"),
     "data": ("sats.commands.data", "main"),
+    "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
 }
 USAGE = f"""\
 sats {__version__}: teach a segmentation model new classes, keep the old ones,
 see what was kept.
 
+  sats demo                                what is forgotten, what SATS keeps
   sats train RECIPE [flags]                train every step of a class stream
   sats train --config RUN/config.json      run a run again
   sats resume RUN                          go on with an interrupted run
   sats evaluate RUN|MODEL [--data DIR]     scores on a data set
   sats predict RUN|MODEL IMAGES --out DIR  class maps of an image or a folder
+  sats report RUN [RUN ...]                one HTML page: figures and pictures
   sats data check DIR [--protocol A-B]     problems, classes, steps of a folder
   sats runs [DIR]                          the runs there, and how far they are
 

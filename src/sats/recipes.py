@@ -38,7 +38,7 @@ def scenes(method: Method) -> RunConfig[Method]:
             warmup=0.05,
             clip=1.0,
         ),
-        train=TrainConfig(epochs=12, epochs_later=8, batch_size=16, crop=64, scale=(1.0, 1.0), flip=False),
+        train=TrainConfig(epochs=10, epochs_later=6, batch_size=16, crop=64, scale=(1.0, 1.0), flip=False),
         evaluation=EvaluationConfig(batch_size=64),
     )
 

@@ -1,0 +1,114 @@
+"""``sats demo``: what continual learning forgets and what SATS keeps, on the built-in data in a few minutes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from rich.table import Table
+
+from sats import api
+from sats.commands.tables import show
+from sats.engine.run_folder import RunFolder, create_run, unused_folder
+from sats.evaluation.table import percent
+from sats.recipes import recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.config import RunConfig
+    from sats.methods import Method
+
+METHODS = ("finetune", "sats", "joint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoArguments:
+    """Fine-tuning, SATS and joint training on the built-in scenes, compared."""
+
+    seed: int = 0
+    """Decides initial weights, order of images and dropout."""
+    protocol: str = "5-5"
+    """A-B: step 0 learns A of the ten digits, each later step B more."""
+    images: int = 2000
+    """Training images; a quarter as many test images."""
+    epochs: int = 10
+    """Passes over the data in step 0, and of joint training."""
+    epochs_later: int = 6
+    """Passes over the data in every later step."""
+    out: Path = Path("runs/demo")
+    """Where the runs and the report go. Finished runs with the same settings are taken as they are."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command: train step 0 once, the later steps with two methods, and the upper bound."""
+    arguments = tyro.cli(DemoArguments, args=words, prog="sats demo")
+    out = arguments.out.expanduser()
+    runs: dict[str, RunFolder] = {}
+    for method in METHODS:
+        shared = str(runs["finetune"].step(0)) if method == "sats" else ""
+        print(f"--- {method} ---")
+        runs[method] = train(settings(arguments, method, shared), out / f"seed-{arguments.seed}-{method}")
+    show(comparison(runs))
+    print(verdict(runs))
+
+    from sats.report.html import make_report
+
+    print(f"report: {make_report([run.path for run in runs.values()], out / 'report.html')}")
+
+
+def settings(arguments: DemoArguments, method: str, start_from: str) -> RunConfig[Method]:
+    """The scenes recipe with the demo's settings."""
+    config = recipe("scenes", method)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, images=arguments.images),
+        stream=dataclasses.replace(config.stream, protocol=arguments.protocol),
+        train=dataclasses.replace(config.train, epochs=arguments.epochs, epochs_later=arguments.epochs_later),
+        seed=arguments.seed,
+        start_from=start_from,
+    )
+
+
+def train(config: RunConfig[Method], path: Path) -> RunFolder:
+    """The finished run of ``config`` in ``path``: as it is, resumed, or new where the settings were others."""
+    folder = RunFolder(path)
+    wanted = api.absolute_paths(config)
+    if folder.config_path.is_file() and folder.config() != wanted:
+        folder = put_aside(folder)
+    if not folder.config_path.is_file():
+        folder = create_run(path, wanted)
+    if not folder.is_finished():
+        api.run(folder)
+    return folder
+
+
+def put_aside(folder: RunFolder) -> RunFolder:
+    """Rename a demo run with other settings out of the way; nothing is ever deleted."""
+    old = unused_folder(folder.path.parent, f"{folder.path.name}-before")
+    folder.path.rename(old)
+    print(f"the demo run with other settings is now {old}")
+    return folder
+
+
+def comparison(runs: dict[str, RunFolder]) -> Table:
+    """The mIoU of every run after its last step, in percent."""
+    table = Table(title="mIoU after the last step, %", title_justify="left")
+    for title in ("method", "all", "old", "new", "hIoU"):
+        table.add_column(title, justify="left" if title == "method" else "right")
+    start = runs["finetune"].scores()[0].miou
+    table.add_row("step 0, shared", percent(start["all"]), percent(start["old"]), "-", "-")
+    for method, run in runs.items():
+        figures = run.scores()[-1].miou
+        table.add_row(method, *[percent(figures[name]) for name in ("all", "old", "new", "hiou")])
+    return table
+
+
+def verdict(runs: dict[str, RunFolder]) -> str:
+    """What was lost and what was kept, in a sentence."""
+    before = runs["finetune"].scores()[0].miou["old"]
+    lost, kept = (runs[method].scores()[-1].miou["old"] for method in ("finetune", "sats"))
+    return f"Of {percent(before)} on the old classes, fine-tuning keeps {percent(lost)} and SATS keeps {percent(kept)}."

@@ -1,0 +1,35 @@
+"""``sats report``: one HTML page about a run, or about several side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from sats.report.html import make_report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportArguments:
+    """Write one HTML file about a run, or several compared: figures, curves, pictures."""
+
+    runs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
+    ]
+    """The runs' folders."""
+    out: str = ""
+    """The file to write. Default: report.html in the run, or in the folder that holds the runs."""
+    images: int = 4
+    """Test images to show with predictions; 0 for none, which is faster."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run the command."""
+    arguments = tyro.cli(ReportArguments, args=words, prog="sats report")
+    out = Path(arguments.out).expanduser() if arguments.out else None
+    print(f"report: {make_report(arguments.runs, out, arguments.images)}")

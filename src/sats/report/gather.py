@@ -1,0 +1,153 @@
+"""What run folders hold, as plain values; torch is not loaded."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sats.engine.run_folder import open_run
+from sats.methods import method_name
+from sats.types import BACKGROUND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.config import RunConfig
+    from sats.engine.run_folder import RunFolder
+    from sats.evaluation.scores import Scores
+    from sats.methods import Method
+
+
+@dataclass(frozen=True)
+class LoggedLoss:
+    """The weighted terms of the loss, by name, at an iteration of a step."""
+
+    step: int
+    iteration: int
+    terms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as far as it is: ``history`` holds the scores of its finished steps, at least one.
+
+    ``name`` tells it from the others of the report. ``num_steps`` are planned, 0 where that is not known.
+    """
+
+    name: str
+    folder: RunFolder
+    config: RunConfig[Method]
+    history: tuple[Scores, ...]
+    num_steps: int
+    losses: tuple[LoggedLoss, ...]
+    environment: dict[str, object]
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
+        return method_name(self.config.method)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it learned everything at once."""
+        return self.config.method.data == "all"
+
+    @property
+    def first(self) -> Scores:
+        """The scores after step 0."""
+        return self.history[0]
+
+    @property
+    def last(self) -> Scores:
+        """The scores after the last finished step."""
+        return self.history[-1]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every planned step is done."""
+        return len(self.history) == self.num_steps
+
+    @property
+    def kept(self) -> float | None:
+        """Old-mIoU after the last step as a share of that after step 0; None for joint training and step 0 alone."""
+        before, after = self.first.miou["old"], self.last.miou["old"]
+        if len(self.history) < 2 or after is None or not before:
+            return None
+        return after / before
+
+    def learned(self) -> list[tuple[str, ...]]:
+        """The names of the classes that each finished step learned, without the background."""
+        known = [0, *(len(scores.classes) for scores in self.history)]
+        return [self.last.classes[max(start, BACKGROUND + 1) : end] for start, end in pairwise(known)]
+
+
+def gather(paths: Sequence[Path]) -> list[RunRecord]:
+    """The runs in ``paths``; ValueError for one that is none, is named twice, or has no finished step."""
+    if not paths:
+        raise ValueError("Which run? Name the folder of one, or of several to compare: sats report RUN [RUN ...].")
+    folders = [path.expanduser().resolve() for path in paths]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise ValueError(f"{folder} is named twice: name each run once.")
+    return [read_run(folder, name) for folder, name in zip(folders, distinct_names(folders), strict=True)]
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path, or what follows the part common to all where two would be called the same."""
+    last = [folder.name for folder in folders]
+    if len(set(last)) == len(last):
+        return last
+    common = common_parent(folders)
+    return [str(folder.relative_to(common)) for folder in folders]
+
+
+def common_parent(folders: Sequence[Path]) -> Path:
+    """The deepest folder that holds all of ``folders`` (absolute paths)."""
+    return Path(os.path.commonpath([folder.parent for folder in folders]))
+
+
+def read_run(path: Path, name: str) -> RunRecord:
+    """The run in ``path``; ValueError if there is none, a file of it is broken, or no step is finished."""
+    folder = open_run(path)
+    config = folder.config()
+    try:
+        history, num_steps = folder.scores(), folder.num_steps()
+        environment = read_environment(path / "environment.json")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
+    if not history:
+        raise ValueError(
+            f"{path} has no finished step yet, so there is nothing to report: wait for it, or go on with "
+            f"`sats resume {path}`."
+        )
+    return RunRecord(name, folder, config, tuple(history), num_steps, read_losses(folder.metrics_path), environment)
+
+
+def read_environment(path: Path) -> dict[str, object]:
+    """What the run ran on, by name; empty where nobody wrote it down."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_losses(path: Path) -> tuple[LoggedLoss, ...]:
+    """The losses in a metrics.jsonl; none where there is no such file.
+
+    Lines cut off when a process was killed, and values that are no numbers, are left out.
+    """
+    if not path.is_file():
+        return ()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return tuple(loss for loss in map(_read_loss, lines) if loss is not None)
+
+
+def _read_loss(line: str) -> LoggedLoss | None:
+    try:
+        values = json.loads(line)
+        terms = {str(name): float(value) for name, value in values["losses"].items() if math.isfinite(value)}
+        return LoggedLoss(int(values["step"]), int(values["iteration"]), terms)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
