@@ -276,3 +276,105 @@ def test_regions_average_over_their_own_pixels(classes: list[int]) -> None:
     for row, index in zip(weights[0], foreground, strict=True):
         assert math.isclose(row.sum().item(), 1, rel_tol=1e-5)
         assert torch.equal(row > 0, labels.flatten() == index)
+
+
+# --- the other methods' losses ----------------------------------------------------------------------------------------
+
+
+def test_distillation_is_lwfs(golden: Golden) -> None:
+    close(losses.distillation(golden["logits"], golden["old_logits"]), golden["lwf_kd"])
+
+
+def test_lwf_mc_is_icarls(golden: Golden) -> None:
+    old = golden["old_logits"].sigmoid()
+    close(losses.lwf_mc(golden["logits"], golden["target_current"], old), golden["lwfmc_bce"])
+
+
+def test_binary_cross_entropy_is_ssuls(golden: Golden) -> None:
+    close(losses.binary_cross_entropy(golden["logits"], golden["target"]), golden["ssul_bce"])
+
+
+def test_binary_cross_entropy_is_built_up_to_the_combined_loss(golden: Golden) -> None:
+    """A teacher that is certain distils what a label teaches."""
+    logits, classes = golden["logits"], golden["target"].clamp(max=3)
+    certain = torch.where(functional.one_hot(classes, 4).movedim(-1, 1) > 0, 40.0, -40.0)
+    expected = losses.binary_cross_entropy(logits[:, :4], classes).mean()
+    close(losses.binary_distillation(logits, certain), expected)
+
+
+def maps(golden: Golden, which: str) -> list[Tensor]:
+    return [golden[f"pod_{which}_{index}"] for index in range(3)]
+
+
+def test_local_pod_is_plops(golden: Golden) -> None:
+    schedule = math.sqrt(7 / 3)
+    old, new = maps(golden, "old"), maps(golden, "new")
+    actual = losses.local_pod(old, new, scales=(1, 2, 4), factor=0.01, schedule=schedule)
+    close(actual, golden["plop_pod_features_only"])
+    old, new = [*old, golden["pod_old_logits"]], [*new, golden["pod_new_logits"]]
+    close(losses.local_pod(old, new, factor=0.01, schedule=schedule, logits_factor=0.0005), golden["plop_pod_total"])
+
+
+def test_pod_embedding_is_plops_but_for_its_order(golden: Golden) -> None:
+    actual = losses.pod_embedding(golden["pod_old_0"] ** 2)
+    expected = golden["plop_local_pod_embedding_0"]
+    torch.testing.assert_close(actual.sort(dim=1).values, expected.sort(dim=1).values)
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 9), scale=st.integers(1, 4))
+def test_pod_embedding_by_a_naive_loop(height: int, width: int, scale: int) -> None:
+    features = torch.arange(2 * 3 * height * width, dtype=torch.float32).view(2, 3, height, width).sin()
+    tall, wide = max(1, height // scale), max(1, width // scale)
+    strips = []
+    for top in range(min(scale, height)):
+        for left in range(min(scale, width)):
+            cell = features[:, :, top * tall : (top + 1) * tall, left * wide : (left + 1) * wide]
+            strips += [cell.mean(dim=3).flatten(1), cell.mean(dim=2).flatten(1)]
+    actual = losses.pod_embedding(features, (scale,))
+    torch.testing.assert_close(actual.sort(dim=1).values, torch.cat(strips, dim=1).sort(dim=1).values)
+
+
+def test_pod_wants_the_same_layers() -> None:
+    with pytest.raises(ValueError, match="same layers"):
+        losses.local_pod([torch.zeros(1, 1, 2, 2)], [])
+
+
+def test_class_pair_pooling_by_a_naive_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (2, 24, 40), generator=generator)
+    labels[0, :12] = IGNORE
+    new, old = (torch.randn(2, 3, 60, 15, generator=generator).softmax(-1) for _ in range(2))
+    queries, keys = losses.resize_labels(labels, (6, 10)), losses.resize_labels(labels, (3, 5))
+    images = []
+    for image in range(2):
+        classes = [int(c) for c in queries[image].unique() if c not in (BACKGROUND, IGNORE)]
+        distances = []
+        for asking in classes:
+            rows = queries[image].flatten() == asking
+            for head in range(3):
+                difference = (new - old)[image, head][rows].mean(0)
+                asked = [difference[keys[image].flatten() == other].sum() for other in range(1, 4)]
+                distances.append(torch.stack(asked).norm())
+        images.append(torch.stack(distances).mean())
+    actual = losses.attention_transfer([new], [old], labels, "class-pair", [(6, 10)], [(3, 5)])
+    close(actual, torch.stack(images).mean())
+
+
+def test_class_pair_pooling_needs_keys_on_a_grid() -> None:
+    rows = torch.ones(1, 1, 4, 6) / 6
+    with pytest.raises(ValueError, match="grid of the 6 keys"):
+        losses.attention_transfer([rows], [rows], torch.ones(1, 8, 8, dtype=torch.long), "class-pair")
+
+
+def test_feature_transfer_by_a_naive_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 3, (2, 16, 16), generator=generator)
+    new, old = (torch.randn(2, 5, 4, 8, generator=generator) for _ in range(2))
+    small = losses.resize_labels(labels, (4, 8))
+    images = []
+    for image in range(2):
+        classes = [c for c in (1, 2) if (small[image] == c).any()]
+        pooled = [(new - old)[image][:, small[image] == c].mean(1).norm() for c in classes]
+        images.append(torch.stack(pooled).mean())
+    close(losses.feature_transfer([new], [old], labels), torch.stack(images).mean())
+    close(losses.feature_transfer([new], [old], labels, "none"), (new - old).norm(dim=1).mean())

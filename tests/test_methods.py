@@ -6,72 +6,41 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
 
-from conftest import tiny_segmenter
 from sats import losses
+from sats.config import RunConfig
 from sats.methods import METHODS, Method
 from sats.methods.attention_transfer import AttentionTransfer
-from sats.methods.base import all_losses, begin_step, needs_teacher
-from sats.methods.context import Context
+from sats.methods.base import freezes_encoder, needs_teacher, prepare_model
+from sats.methods.plop import sure_share
 from sats.methods.pseudo_labelling import THRESHOLDS, gather_thresholds
-from sats.types import IGNORE, Batch, SegOutput, Step
-
-STEP_0, STEP_1 = Step(0, 0, 3), Step(1, 3, 2)
-
-
-def batch(step: Step, seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(2, 3, 64, 64, generator=generator)
-    labels = torch.randint(step.first_new - 1, step.num_seen, (2, 8, 8), generator=generator)
-    labels = torch.where(labels < step.first_new, 0, labels).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    labels[:, :4] = IGNORE
-    return Batch(images, labels)
-
-
-def context(method: Method, step: Step) -> Context:
-    model = tiny_segmenter((3,))
-    with torch.no_grad():  # a model that is sure of something
-        model.classifier.weights[0].mul_(200)
-    teacher = model.frozen_copy() if needs_teacher(method, step) else None
-    if step.index:
-        model.grow(step, [f"new {index}" for index in range(step.num_new)], method.init)
-        with torch.no_grad():  # as after some training
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    method.prepare_model(model, step)
-    return Context(step, model, teacher, {})
-
-
-def terms_of(method: Method, where: Context) -> dict[str, Tensor]:
-    with torch.no_grad():
-        begin_step(method, where, [batch(where.step, seed) for seed in range(3)])
-    data = batch(where.step)
-    taps = where.model.default_taps if method.attention_transfer.weight else ()
-    old = None
-    if where.teacher is not None:
-        with torch.no_grad():
-            old = where.teacher(data.images, taps)
-    return all_losses(method, where, data, where.model(data.images, taps), old)
+from sats.recipes import recipe
+from sats.types import BACKGROUND, Init, Pooling, SegOutput, Step
+from steps import STEP_0, STEP_1, at, batch, outputs, step0, step1, terms_of, update
 
 
 def with_transfer(method: Method) -> Method:
     return dataclasses.replace(method, attention_transfer=AttentionTransfer(weight=20.0))
 
 
+STREAMED = {name: kind() for name, kind in METHODS.items() if kind.data == "stream"}
 CASES = [
-    pytest.param(kind(), step, id=f"{name}-step{step.index}")
-    for name, kind in METHODS.items()
-    for step in (STEP_0, STEP_1)
-    if kind.data == "stream" or step.index == 0
+    *[
+        pytest.param(method, step, id=f"{name}-{step.index}")
+        for name, method in STREAMED.items()
+        for step in (STEP_0, STEP_1)
+    ],
+    pytest.param(METHODS["joint"](), STEP_0, id="joint-0"),
 ]
-CARRIERS = [pytest.param(with_transfer(kind()), id=name) for name, kind in METHODS.items() if kind.data == "stream"]
+CARRIERS = [
+    pytest.param(with_transfer(method), id=name) for name, method in STREAMED.items() if not freezes_encoder(method)
+]
 
 
 @pytest.mark.parametrize(("method", "step"), CASES)
 def test_terms_are_finite_and_gradients_reach_the_student_alone(method: Method, step: Step) -> None:
     torch.manual_seed(0)
-    where = context(method, step)
+    where = at(method, step)
     terms = terms_of(method, where)
     assert terms
     assert all(term.shape == () and term.isfinite() for term in terms.values())
@@ -85,33 +54,104 @@ def test_terms_are_finite_and_gradients_reach_the_student_alone(method: Method, 
 
 @pytest.mark.parametrize("method", CARRIERS)
 def test_a_frozen_teacher_stays_frozen_through_an_update(method: Method) -> None:
-    where = context(method, STEP_1)
+    where = step1(method)
     assert where.teacher is not None
     before = {name: value.clone() for name, value in where.teacher.state_dict().items()}
-    torch.stack(list(terms_of(method, where).values())).sum().backward()
-    torch.optim.SGD(where.model.parameters(), lr=0.1).step()
+    update(method, where, batch(STEP_1), rate=0.1)
     after = where.teacher.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())  # batch-norm statistics included
 
 
 @pytest.mark.parametrize("method", CARRIERS)
 def test_every_method_can_carry_the_attention_transfer(method: Method) -> None:
-    terms = terms_of(method, context(method, STEP_1))
+    terms = terms_of(method, step1(method))
     assert terms["attention"] > 0
     without = dataclasses.replace(method, attention_transfer=AttentionTransfer())
-    assert "attention" not in terms_of(without, context(without, STEP_1))
+    assert "attention" not in terms_of(without, step1(without))
 
 
-@pytest.mark.parametrize("method", CARRIERS)
-def test_the_transfers_weight_is_a_factor_for_every_pooling(method: Method) -> None:
-    for pooling in ("class", "global", "none"):
-        values = []
-        for weight in (1.0, 20.0):
-            torch.manual_seed(1)
-            part = AttentionTransfer(weight=weight, pooling=pooling)
-            carrier = dataclasses.replace(method, attention_transfer=part)
-            values.append(terms_of(carrier, context(carrier, STEP_1))["attention"].item())
-        assert values[1] == pytest.approx(20 * values[0], rel=1e-4)
+@pytest.mark.parametrize("of", ["attention", "features"])
+@pytest.mark.parametrize("pooling", ["class", "global", "none", "class-pair"])
+def test_the_transfers_weight_is_a_factor_whatever_is_transferred(pooling: Pooling, of: str) -> None:
+    values = []
+    for weight in (1.0, 20.0):
+        part = AttentionTransfer(weight=weight, pooling=pooling, of=of)
+        carrier = dataclasses.replace(METHODS["finetune"](), attention_transfer=part)
+        where = step1(carrier)
+        torch.manual_seed(1)
+        if (pooling, of) == ("class-pair", "features"):
+            with pytest.raises(ValueError, match="no keys"):
+                terms_of(carrier, where)
+            return
+        values.append(terms_of(carrier, where)["attention"].item())
+    assert values[0] > 0
+    assert values[1] == pytest.approx(20 * values[0], rel=1e-4)
+
+
+def test_which_blocks_are_tapped() -> None:
+    model = step1(METHODS["finetune"]()).model
+    first = "segformer.stages.0.blocks.{}.attention"
+
+    def taps(**settings: object) -> tuple[str, ...]:
+        return AttentionTransfer(weight=1.0, **settings).taps(model)
+
+    assert taps() == model.default_taps
+    assert taps(blocks="first", stages=(0,)) == (first.format(0),)
+    assert taps(blocks="all", stages=(0,)) == (first.format(0), first.format(1))
+    assert taps(stages=(3, 1)) == (model.default_taps[3], model.default_taps[1])
+    assert len(taps(blocks="all")) == 5
+    assert taps(of="features") == ()
+    assert AttentionTransfer().taps(model) == ()
+    with pytest.raises(ValueError, match="0 to 3"):
+        taps(stages=(4,))
+
+
+@pytest.mark.parametrize("init", ["background", "random", "zero", "nest"])
+@pytest.mark.parametrize("name", STREAMED)
+def test_every_init_attaches_to_every_method(name: str, init: Init) -> None:
+    method = dataclasses.replace(STREAMED[name], init=init)
+    where = step1(method)
+    torch.stack(list(terms_of(method, where).values())).sum().backward()
+    newest = where.model.classifier.weights[-1]
+    assert newest.grad is not None
+    assert newest.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_every_method_can_freeze_the_encoder(name: str) -> None:
+    method = dataclasses.replace(STREAMED[name], frozen_encoder=True, attention_transfer=AttentionTransfer())
+    where = step1(method)
+    before = {key: value.clone() for key, value in where.model.encoder.state_dict().items()}
+    learned = where.model.classifier.weights[-1].clone()
+    update(method, where, batch(STEP_1), rate=0.1)
+    assert all(torch.equal(value, before[key]) for key, value in where.model.encoder.state_dict().items())
+    assert not torch.equal(learned, where.model.classifier.weights[-1])
+    assert not where.model.encoder.training
+    first = at(method, STEP_0)
+    assert all(parameter.requires_grad for parameter in first.model.encoder.parameters())
+
+
+def configured(method: Method) -> RunConfig[Method]:
+    return dataclasses.replace(recipe("scenes", "finetune"), method=method)
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_frozen_encoder_refuses_the_transfer_in_one_sentence(name: str) -> None:
+    method = with_transfer(dataclasses.replace(STREAMED[name], frozen_encoder=True))
+    with pytest.raises(ValueError, match=r"^The encoder is frozen after step 0, so its attention cannot move"):
+        configured(method)
+    if not freezes_encoder(STREAMED[name]):
+        configured(with_transfer(STREAMED[name]))
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_only_methods_with_reserved_rows_start_from_them(name: str) -> None:
+    method = dataclasses.replace(STREAMED[name], init="reserved")
+    if name in ("ssul", "dft"):
+        configured(method)
+    else:
+        with pytest.raises(ValueError, match="reserved"):
+            configured(method)
 
 
 def test_only_those_that_need_a_teacher_get_one() -> None:
@@ -122,20 +162,28 @@ def test_only_those_that_need_a_teacher_get_one() -> None:
     assert not needs_teacher(sats, STEP_0)
 
 
+OWN_STEP_0 = ("dft", "joint", "lwf-mc", "ssul")
+
+
 def test_step_0_is_plain_cross_entropy_so_that_methods_share_it() -> None:
-    for name in ("finetune", "sats"):
+    keys = {name: kind().step0_key() for name, kind in METHODS.items()}
+    assert len({keys[name] for name in OWN_STEP_0}) == len(OWN_STEP_0)
+    expected = None
+    for name in METHODS.keys() - set(OWN_STEP_0):
         method = METHODS[name]()
-        terms = terms_of(method, context(method, STEP_0))
+        torch.manual_seed(0)
+        terms = terms_of(method, at(method, STEP_0))
         assert list(terms) == ["cross_entropy"]
-        assert method.step0_key() == "cross-entropy"
-    assert METHODS["joint"]().step0_key() != "cross-entropy"
+        assert keys[name] == "cross-entropy"
+        expected = terms["cross_entropy"] if expected is None else expected
+        assert torch.equal(terms["cross_entropy"], expected), name
 
 
 def test_sats_is_the_papers_total_loss() -> None:
     """CE(pseudo-labels) + 20 UNKD + 20 SAT, put together here from the losses alone."""
     method = METHODS["sats"]()
     torch.manual_seed(0)
-    where = context(method, STEP_1)
+    where = step1(method)
     where.model.eval()  # without dropout
     terms = terms_of(method, where)
     assert where.teacher is not None
@@ -155,7 +203,7 @@ def test_sats_is_the_papers_total_loss() -> None:
 
 def test_thresholds_are_gathered_over_all_batches_and_summed_over_processes() -> None:
     method = METHODS["sats"]()
-    where = context(method, STEP_1)
+    where = step1(method)
     data = [batch(STEP_1, seed) for seed in range(3)]
     with torch.no_grad():
         assert where.teacher is not None
@@ -175,10 +223,173 @@ def test_thresholds_are_gathered_over_all_batches_and_summed_over_processes() ->
 
 def test_no_data_to_gather_from_is_refused() -> None:
     with pytest.raises(ValueError, match="no images"):
-        gather_thresholds(context(METHODS["sats"](), STEP_1), [])
+        gather_thresholds(step1(METHODS["sats"]()), [])
 
 
 def test_a_model_without_attention_is_refused() -> None:
     empty = SegOutput(torch.zeros(1, 3, 4, 4), (), (), (16, 16))
     with pytest.raises(ValueError, match="no attention"):
         AttentionTransfer(weight=1.0).loss(torch.ones(1, 16, 16), empty, empty)
+
+
+# --- one method each --------------------------------------------------------------------------------------------------
+
+
+def test_mib_at_equal_weights_is_its_two_losses() -> None:
+    method = METHODS["mib"]()
+    where = step1(method)
+    where.model.eval()
+    student, teacher = outputs(method, where, batch(STEP_1))
+    terms = terms_of(method, where)
+    learned = losses.unbiased_cross_entropy(student.pixel_logits, batch(STEP_1).labels, 3).mean()
+    torch.testing.assert_close(terms["cross_entropy"], learned)  # no old label among them: both conventions agree
+    distilled = losses.unbiased_distillation(student.pixel_logits, teacher.pixel_logits)
+    torch.testing.assert_close(terms["distillation"], 10 * distilled)
+
+
+def test_mib_learns_labels_of_old_classes_where_there_are_some() -> None:
+    """An exemplar's: the background's sum over old classes must not swallow them."""
+    logits = torch.zeros(1, 5, 1, 2)
+    logits[0, 2, 0, 1] = 3.0
+    labels = torch.tensor([[[2, 2]]])
+    kept = losses.unbiased_cross_entropy(logits, labels, 3, keep_old=True)
+    torch.testing.assert_close(kept, losses.cross_entropy(logits, labels))
+    assert (losses.unbiased_cross_entropy(logits, labels, 3) < kept).all()
+
+
+def test_plop_scales_each_image_by_its_share_of_sure_background() -> None:
+    labels = torch.tensor([[[0, 0, 0, 4]], [[4, 4, 255, 4]]])
+    targets = torch.tensor([[[1, 255, 0, 4]], [[4, 4, 255, 4]]])
+    torch.testing.assert_close(sure_share(labels, targets), torch.tensor([2 / 3, 0.0]), rtol=1e-5, atol=0)
+
+
+def test_plops_terms_by_hand() -> None:
+    method = METHODS["plop"]()
+    where = step1(method)
+    where.model.eval()
+    data = batch(STEP_1)
+    student, teacher = outputs(method, where, data)
+    targets = method.targets(where, data, teacher)
+    learned = losses.cross_entropy(student.pixel_logits, targets)
+    terms = terms_of(method, where)
+    shares = sure_share(data.labels, targets)
+    scaled = torch.stack([share * pixels.mean() for share, pixels in zip(shares, learned, strict=True)])
+    torch.testing.assert_close(terms["cross_entropy"], scaled.mean())
+    schedule = (5 / 2) ** 0.5
+    features = losses.local_pod(teacher.features, student.features, factor=0.01, schedule=schedule)
+    logits = losses.local_pod([teacher.logits], [student.logits], schedule=schedule, logits_factor=0.0005)
+    torch.testing.assert_close(terms["pod"], (4 * features + logits) / 5)
+
+
+def test_ssul_calls_salient_background_unknown_unless_the_teacher_is_sure() -> None:
+    method = METHODS["ssul"]()
+    where = step1(method)
+    data = batch(STEP_1)
+    _, teacher = outputs(method, where, data)
+    targets = method.targets(where, data, teacher)
+    scores = teacher.pixel_logits.sigmoid()
+    unknown = STEP_1.num_seen
+    assert scores.shape[1] == 4  # background, two old classes, unknown
+    for image, row, column in [(0, 5, 7), (0, 33, 20), (1, 40, 60), (1, 17, 3)]:
+        label = int(data.labels[image, row, column])
+        expected = label
+        if label == BACKGROUND:
+            expected = unknown if data.salient[image, row, column] else BACKGROUND
+            best = scores[image, :, row, column]
+            if best.argmax() in (1, 2) and best.max() >= 0.7:
+                expected = int(best.argmax())
+        assert int(targets[image, row, column]) == expected
+    assert (targets[data.labels != BACKGROUND] == data.labels[data.labels != BACKGROUND]).all()
+    assert (targets == unknown).any()
+
+
+def test_ssul_trains_new_rows_and_the_unknown_one_alone_and_starts_them_from_it() -> None:
+    method = METHODS["ssul"]()
+    first = step0(method)
+    assert first.model.classifier.reserved == 1
+    unknown = first.model.classifier.reserved_weight.clone()
+    first.model.grow(STEP_1, ("a", "b"), method.init)
+    prepare_model(method, first.model.train(), STEP_1)
+    classifier = first.model.classifier
+    assert torch.equal(classifier.weights[1], unknown.repeat(2, 1, 1, 1))
+    trained = {name for name, parameter in first.model.named_parameters() if parameter.requires_grad}
+    prefix = "network.decode_head.classifier."
+    assert trained == {prefix + name for name in ("weights.1", "biases.1", "reserved_weight", "reserved_bias")}
+    assert not any(module.training for module in first.model.network.modules())
+
+
+def test_ssul_adds_the_unknown_to_the_background_at_test() -> None:
+    logits = torch.tensor([-0.5, 0.2, -3.0, 0.1])[None, :, None, None]  # background, two classes, unknown
+    scores = METHODS["ssul"]().scores(logits, 3)
+    expected = torch.sigmoid(logits)
+    torch.testing.assert_close(scores[0, 0], expected[0, 0] + expected[0, 3])
+    assert scores.shape[1] == 3
+    assert scores.argmax() == 0
+    assert logits[:, :3].argmax() == 1
+
+
+def test_dft_reserves_the_rows_of_all_future_classes_and_takes_them_up_in_order() -> None:
+    method = METHODS["dft"]()
+    first = step0(method)
+    rows = first.model.classifier.reserved_weight.clone()
+    assert len(rows) == STEP_0.num_future == 3
+    assert first.model(batch(STEP_0).images).logits.shape[1] == 6
+    first.model.grow(STEP_1, ("a", "b"), method.init)
+    prepare_model(method, first.model.train(), STEP_1)
+    classifier = first.model.classifier
+    assert torch.equal(classifier.weights[1], rows[:2])
+    assert torch.equal(classifier.reserved_weight, rows[2:])
+    trained = {name for name, parameter in first.model.named_parameters() if parameter.requires_grad}
+    prefix = "network.decode_head.classifier."
+    assert trained == {prefix + name for name in ("weights.1", "biases.1", "reserved_weight", "reserved_bias")}
+    last = Step(2, 5, 1)
+    first.model.grow(last, ("c",), method.init)
+    prepare_model(method, first.model, last)
+    assert torch.equal(classifier.weights[2], rows[2:])
+    assert classifier.reserved == 0
+
+
+def test_dft_makes_background_of_what_a_future_class_wins() -> None:
+    logits = torch.tensor([0.1, 0.5, 0.2, 0.9])[None, :, None, None]
+    scores = METHODS["dft"]().scores(logits, 3)
+    assert scores.flatten().tolist() == pytest.approx([0.9, 0.5, 0.2])
+
+
+@pytest.mark.parametrize("base", ["mib", "plop"])
+def test_ewf_trains_as_its_base_and_fuses_the_weights(base: str) -> None:
+    method = METHODS["ewf"](base=base)
+    where = step1(method)
+    torch.manual_seed(1)
+    own = terms_of(method, where)
+    torch.manual_seed(1)
+    theirs = terms_of(METHODS[base](), where)
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[name], theirs[name]) for name in own)
+    old, new = where.teacher.state_dict(), {k: v.clone() for k, v in where.model.state_dict().items()}
+    with torch.no_grad():
+        method.end_step(where, [])
+    weight = (2 / 5) ** 0.5
+    for name, fused in where.model.state_dict().items():
+        if name in old and fused.is_floating_point():
+            torch.testing.assert_close(fused, (1 - weight) * old[name] + weight * new[name])
+        else:
+            assert torch.equal(fused, new[name])
+    assert not where.model.classifier.weights[0].requires_grad
+
+
+def test_ilt_compares_the_last_stages_features() -> None:
+    method = METHODS["ilt"]()
+    where = step1(method)
+    where.model.eval()
+    student, teacher = outputs(method, where, batch(STEP_1))
+    expected = 100 * torch.nn.functional.mse_loss(student.features[-1], teacher.features[-1])
+    torch.testing.assert_close(terms_of(method, where)["features"], expected)
+
+
+def test_probabilities_have_the_argmax_of_the_scores() -> None:
+    logits = torch.randn(2, 7, 5, 5)
+    for name, kind in METHODS.items():
+        method = kind()
+        scores, probabilities = method.scores(logits, 5), method.probabilities(logits, 5)
+        assert scores.shape == probabilities.shape == (2, 5, 5, 5), name
+        assert torch.equal(scores.argmax(1), probabilities.argmax(1)), name

@@ -17,7 +17,7 @@ def test_later_steps_count_the_background_as_old() -> None:
 
 
 def test_steps_follow_from_their_sizes() -> None:
-    assert steps_of([15, 1, 4]) == (Step(0, 0, 16), Step(1, 16, 1), Step(2, 17, 4))
+    assert steps_of([15, 1, 4]) == (Step(0, 0, 16, 5), Step(1, 16, 1, 4), Step(2, 17, 4))
 
 
 @pytest.mark.parametrize("arguments", [(-1, 1, 1), (1, 0, 1), (0, 3, 1), (1, 3, 0)])

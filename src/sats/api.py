@@ -52,13 +52,17 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
     def absolute(path: str) -> str:
         return str(Path(path).expanduser().resolve()) if path else ""
 
-    weights = config.model.weights
-    if Path(weights).expanduser().exists():  # a hub name stays as it is
-        weights = absolute(weights)
+    def absolute_if_there(path: str) -> str:
+        """A hub name, or a word that is no path, stays as it is."""
+        return absolute(path) if Path(path).expanduser().exists() else path
+
+    data = dataclasses.replace(
+        config.data, root=absolute(config.data.root), saliency=absolute_if_there(config.data.saliency)
+    )
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, root=absolute(config.data.root)),
-        model=dataclasses.replace(config.model, weights=weights),
+        data=data,
+        model=dataclasses.replace(config.model, weights=absolute_if_there(config.model.weights)),
         start_from=absolute(config.start_from),
     )
 

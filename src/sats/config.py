@@ -14,6 +14,7 @@ import tyro
 from typeguard import TypeCheckError, check_type
 
 from sats.methods import METHODS, Method, method_name
+from sats.methods.base import freezes_encoder
 from sats.types import MIN_SIDE, Future, Setting
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class DataConfig:
     """Scenes: training images; a quarter as many test images."""
     image_size: int = 64
     """Scenes: pixels per side."""
+    saliency: str = "spectral-residual"
+    """For methods that look for objects among the background (ssul): computed from the image, "everywhere", or a folder
+    of maps named as the images."""
     rebuild_index: Annotated[bool, _short("--rebuild-index")] = False
     """Look through all masks again, even where the cached index seems up to date."""
 
@@ -241,6 +245,17 @@ def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             "A method that trains once on everything has no teacher to transfer attention from.",
         ),
         (
+            freezes_encoder(config.method) and config.method.attention_transfer.weight > 0,
+            (
+                "The encoder is frozen after step 0, so its attention cannot move: leave out the attention transfer, "
+                "--method.attention-transfer.weight 0, or let the encoder learn."
+            ),
+        ),
+        (
+            config.method.init == "reserved" and type(config.method).init != "reserved",
+            "Only methods with reserved rows (ssul, dft) can start new rows from them: choose another --method.init.",
+        ),
+        (
             train.batch_size % train.accumulation > 0,
             (
                 f"A batch of {train.batch_size} does not divide into {train.accumulation} equal parts: "
@@ -277,6 +292,7 @@ def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
         "optim.warmup": (optim.warmup, 0, 1),
         "optim.clip": (optim.clip, 0, math.inf),
         "evaluation.batch_size": (config.evaluation.batch_size, 1, math.inf),
+        "method.pretuning.epochs": (config.method.pretuning.epochs, 1, math.inf),
         "method.attention_transfer.weight": (config.method.attention_transfer.weight, 0, math.inf),
         "model.decoder_size": (config.model.decoder_size, 0, math.inf),
         "data.images": (config.data.images, 1, math.inf),

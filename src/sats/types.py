@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 BACKGROUND: Final = 0
 IGNORE: Final = 255
+UNKNOWN: Final = 254
+"""Within the loader: background that a saliency map calls an object. Batches tell it by `Batch.salient`."""
 MIN_SIDE: Final = 32
 """Pixels: the smallest image side that every encoder's strides leave something of."""
 
-Init = Literal["background", "random", "zero"]
+Init = Literal["background", "random", "zero", "reserved", "nest"]
 """How a classifier's new rows start."""
-Pooling = Literal["class", "global", "none"]
+Pooling = Literal["class", "global", "none", "class-pair"]
 """How attention rows are pooled before they are compared."""
 Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
 """Which images and labels a step sees."""
@@ -31,15 +33,16 @@ class Step:
     """One stage of the class stream: which of the classifier's channels are old and which are new.
 
     Channel 0 is always background. ``num_old`` counts it from step 1 on; at step 0 nothing is old, so
-    ``num_old`` is 0 and ``num_new`` counts the background.
+    ``num_old`` is 0 and ``num_new`` counts the background. ``num_future`` classes are left to later steps.
     """
 
     index: int
     num_old: int
     num_new: int
+    num_future: int = 0
 
     def __post_init__(self) -> None:
-        if self.index < 0 or self.num_old < 0 or self.num_new < 1:
+        if min(self.index, self.num_old, self.num_future) < 0 or self.num_new < 1:
             raise ValueError(f"A step needs at least one new class and no negative counts, got {self}.")
         if (self.num_old == 0) != (self.index == 0):
             raise ValueError(f"Only step 0 starts without old classes, got {self}.")
@@ -65,16 +68,21 @@ def steps_of(sizes: Sequence[int]) -> tuple[Step, ...]:
     steps: list[Step] = []
     for index, size in enumerate(sizes):
         seen = steps[-1].num_seen if steps else 0
-        steps.append(Step(index, seen, size if index else size + BACKGROUND + 1))
+        num_new = size if index else size + BACKGROUND + 1
+        steps.append(Step(index, seen, num_new, num_future=sum(sizes[index + 1 :])))
     return tuple(steps)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised images [B, 3, H, W] (float32) and their labels [B, H, W] (int64, channels or IGNORE)."""
+    """Normalised images [B, 3, H, W] (float32) and their labels [B, H, W] (int64, channels or IGNORE).
+
+    ``salient`` [B, H, W] (bool) marks background pixels that a saliency map calls an object; None where nobody looked.
+    """
 
     images: Tensor
     labels: Tensor
+    salient: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class AttentionTap:
     """What one attention block received, kept instead of its queries x keys map.
 
     ``query`` [B, heads, Q, d] and ``key`` [B, heads, K, d]; ``scaling`` multiplies their product; ``mask``, if
-    any, is added to it; ``grid`` is the height and width in tokens of the Q queries.
+    any, is added to it; ``grid`` is the height and width in tokens of the Q queries; ``key_grid`` that of the K keys,
+    None where they lie on no grid.
     """
 
     query: Tensor
@@ -90,6 +99,7 @@ class AttentionTap:
     scaling: float
     mask: Tensor | None
     grid: tuple[int, int]
+    key_grid: tuple[int, int] | None = None
 
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The attention rows of queries ``start`` to ``stop``, softmaxed over keys: [B, heads, queries, K].
@@ -113,8 +123,9 @@ class AttentionTap:
 class SegOutput:
     """What a segmenter returns for a batch of images of ``size`` (height, width).
 
-    ``logits`` [B, C, h, w] have the head's resolution; ``features`` are the encoder's stage outputs
-    [B, c, h_s, w_s]; ``attentions`` holds one tap for each block asked for, in that order.
+    ``logits`` [B, C, h, w] have the head's resolution, those of the classifier's reserved rows, if any, after the
+    classes; ``features`` are the encoder's stage outputs [B, c, h_s, w_s]; ``attentions`` holds one tap for each block
+    asked for, in that order.
     """
 
     logits: Tensor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sats.commands.tables import show_scores
-from sats.engine.run_folder import RunFolder
+from sats.engine.run_folder import run_of
 from sats.files import write_text
 from sats.types import Future
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sats.data.source import Source
+    from sats.engine.run_folder import RunFolder
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
 
@@ -49,7 +50,7 @@ def main(words: Sequence[str]) -> None:
 
     folder = arguments.model.expanduser()
     find_model(folder)  # complains before the data is looked at
-    source = _open_source(arguments, _run_of(folder))
+    source = _open_source(arguments, run_of(folder))
     scores = measure(load(folder), source, arguments, _num_first(folder))
     show_scores([scores])
     if arguments.out:
@@ -71,21 +72,13 @@ def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, 
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop)
     count = -(-len(samples) // arguments.batch_size)
     loaded = evaluation_batches(samples, transform, arguments.batch_size, sensible_workers(device), device)
-    matrix = confusion_matrix(predictor.model, progress_bar(loaded, "measuring", count)).numpy()
-    return compute_scores(matrix, predictor.classes, 0, num_first or len(predictor.classes))
-
-
-def _run_of(folder: Path) -> RunFolder | None:
-    """The run that ``folder`` is, or is a step of; None for a model folder of its own."""
-    for candidate in (folder, folder.resolve().parent, folder.resolve().parent.parent):
-        if (candidate / "environment.json").is_file():
-            return RunFolder(candidate)
-    return None
+    matrix = confusion_matrix(predictor.model, progress_bar(loaded, "measuring", count), predictor.method.scores)
+    return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 
 
 def _num_first(folder: Path) -> int:
     """How many channels a run's protocol calls old; 0 where there is no run."""
-    run = _run_of(folder)
+    run = run_of(folder)
     return len(run.scores()[0].classes) if run is not None and run.config().method.data == "stream" else 0
 
 

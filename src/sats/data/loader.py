@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sats.data.transforms import MEAN, STD
-from sats.types import Batch
+from sats.types import BACKGROUND, UNKNOWN, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -144,12 +144,19 @@ class _Schedule:
             yield from self.loader.micro_batches(iteration, order)
 
 
-def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device) -> Batch:
-    """A batch on ``device``, normalised there; ``images`` [B, H, W, 3] and ``labels`` [B, h, w], both uint8."""
+def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device, marked: bool = False) -> Batch:
+    """A batch on ``device``, normalised there; ``images`` [B, H, W, 3] and ``labels`` [B, h, w], both uint8.
+
+    ``marked`` says that labels may be UNKNOWN: salient background.
+    """
     images = images.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
     mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1) * 255
     std = torch.tensor(STD, device=device).view(1, 3, 1, 1) * 255
-    return Batch((images - mean) / std, labels.to(device, non_blocking=True).long())
+    labels = labels.to(device, non_blocking=True).long()
+    salient = labels == UNKNOWN if marked else None
+    if salient is not None:
+        labels = labels.masked_fill(salient, BACKGROUND)
+    return Batch((images - mean) / std, labels, salient)
 
 
 def evaluation_batches(
@@ -183,7 +190,7 @@ def _load_batches(
         if isinstance(loaded, ValueError):
             raise loaded
         images, labels = loaded
-        yield to_batch(images, labels, device)
+        yield to_batch(images, labels, device, marked=dataset.samples.saliency is not None)
 
 
 def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.types import BACKGROUND, IGNORE, steps_of
+from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from sats.data.saliency import Saliency
     from sats.data.source import Source
     from sats.types import Future, Setting, Step
 
@@ -141,11 +142,15 @@ def _draw_owner(presence: NDArray[np.bool_], groups: Sequence[Sequence[int]], se
 
 @dataclass(frozen=True)
 class Samples:
-    """Some images of a source, with masks in a step's channels; ``table`` [256] maps the source's ids."""
+    """Some images of a source, with masks in a step's channels; ``table`` [256] maps the source's ids.
+
+    With ``saliency``, background that it calls salient is UNKNOWN.
+    """
 
     source: Source
     indices: NDArray[np.int64]
     table: NDArray[np.uint8]
+    saliency: Saliency | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -153,7 +158,11 @@ class Samples:
     def __getitem__(self, position: int) -> tuple[Image.Image, NDArray[np.uint8]]:
         """An RGB image and its labels [H, W]."""
         index = int(self.indices[position])
-        return self.source.image(index), self.table[self.source.mask(index)]
+        image, labels = self.source.image(index), self.table[self.source.mask(index)]
+        if self.saliency is not None:
+            salient = self.saliency.salient(self.source.key(index), image)
+            labels[salient & (labels == BACKGROUND)] = UNKNOWN
+        return image, labels
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of an image, without decoding it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.data.folder import FolderSource
 from sats.data.loader import TrainLoader, sensible_workers
+from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
 from sats.data.stream import Stream, class_groups
 from sats.data.transforms import TestTransform, TrainTransform
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from sats.config import RunConfig
     from sats.data.source import Source
+    from sats.data.stream import Samples
     from sats.methods import Method
     from sats.models.segmenter import Segmenter
     from sats.types import Step
@@ -57,7 +60,7 @@ def train_loader(
     settings = config.train
     transform = TrainTransform(settings.crop, settings.scale, settings.flip, settings.resize, settings.colour)
     return TrainLoader(
-        samples=stream.train_samples(step),
+        samples=train_samples(config, stream, step),
         transform=transform,
         batch_size=settings.batch_size,
         seed=(config.seed, step.index),
@@ -67,6 +70,16 @@ def train_loader(
         process=process,
         processes=processes,
     )
+
+
+def train_samples(config: RunConfig[Method], stream: Stream, step: Step) -> Samples:
+    """The step's training images; salient background is marked where the method looks for it."""
+    samples = stream.train_samples(step)
+    if not config.method.uses_saliency:
+        return samples
+    saliency = open_saliency(config.data.saliency)
+    saliency.check(samples.source.key(int(index)) for index in samples.indices)
+    return dataclasses.replace(samples, saliency=saliency)
 
 
 def workers(config: RunConfig[Method], device: torch.device) -> int:

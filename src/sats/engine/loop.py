@@ -99,8 +99,7 @@ def update(learner: Learner, batches: list[Batch]) -> dict[str, Tensor]:
 def forward(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """The loss terms of one micro-batch."""
     context, method = learner.context, learner.run.method
-    transfers = context.teacher is not None and method.attention_transfer.weight > 0
-    taps = context.model.default_taps if transfers else ()
+    taps = method.attention_transfer.taps(context.model) if context.teacher is not None else ()
     with learner.run.accelerator.autocast():
         with torch.no_grad():
             old = context.teacher(batch.images, taps) if context.teacher else None

@@ -158,6 +158,14 @@ def open_run(path: Path) -> RunFolder:
     return folder
 
 
+def run_of(folder: Path) -> RunFolder | None:
+    """The run that ``folder`` is, or is a step or a model of; None for a model folder of its own."""
+    for candidate in (folder, folder.resolve().parent, folder.resolve().parent.parent):
+        if (candidate / "environment.json").is_file():
+            return RunFolder(candidate)
+    return None
+
+
 def unused_folder(parent: Path, name: str) -> Path:
     """``parent / name``, or with the first number behind it that is not taken."""
     path, number = parent / name, 2

@@ -18,13 +18,14 @@ from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
+from sats.engine.pretune import pretune
 from sats.engine.run import Run, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
-from sats.methods.base import begin_step, needs_teacher
+from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
 from sats.models.checkpoint import load as load_model
 from sats.models.checkpoint import save as save_model
@@ -84,11 +85,13 @@ def train_step(run: Run, step: Step) -> None:
     if step.index > 0:
         model.grow(step, run.stream.new_names(step), run.method.init)
     model.to(run.accelerator.device).train()
-    run.method.prepare_model(model, step)
-
     loader = make_loader(run, step)
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {len(loader.samples)} images")
     saved = saved_progress(run, step)
+    if step.index > 0 and run.method.init == "nest" and saved is None:
+        pretune(run, model, step, loader)
+    prepare_model(run.method, model.train(), step)
+
     run.log.forget_after(step.index, saved.iteration if saved else 0)
     if saved is not None:
         model.load_state_dict(saved.model)

@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 @torch.inference_mode()
 def confusion_matrix(
-    model: Segmenter, batches: Iterable[Batch], scores: Callable[[Tensor], Tensor] = lambda logits: logits
+    model: Segmenter,
+    batches: Iterable[Batch],
+    scores: Callable[[Tensor, int], Tensor] = lambda logits, num_classes: logits[:, :num_classes],
 ) -> Tensor:
     """Pixels by true class (rows) and predicted class (columns): [C, C], int64, on the CPU.
 
-    ``scores`` turns logits into what the prediction is the argmax of. Predictions are brought to the labels'
-    resolution; IGNORE is left out.
+    ``scores`` makes of logits and the number of classes what the prediction is the argmax of. Predictions are brought
+    to the labels' resolution; IGNORE is left out.
     """
     model.eval()
     device = next(model.parameters()).device
     matrix = MulticlassConfusionMatrix(len(model.classes), ignore_index=IGNORE, validate_args=False).to(device)
     for batch in batches:
         height, width = batch.labels.shape[-2:]
-        predictions = scores(model(batch.images).logits_at((height, width))).argmax(dim=1)
+        logits = model(batch.images).logits_at((height, width))
+        predictions = scores(logits, len(model.classes)).argmax(dim=1)
         matrix.update(predictions, batch.labels)
     counts: Tensor = matrix.compute()
     return counts.cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from PIL import Image
 from sats.data.index import read_image
 from sats.data.loader import to_batch
 from sats.data.transforms import resized
+from sats.engine.run_folder import run_of
+from sats.methods.finetune import Finetune
 from sats.models import checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sats.methods import Method
     from sats.models.segmenter import Segmenter
 
 
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 class Prediction:
     """What a model sees in one image of H x W pixels.
 
-    ``probabilities`` [C, H, W] (float32) are the softmax over ``classes``.
+    ``probabilities`` [C, H, W] (float32) are those of ``classes``; they sum to 1 unless the model was trained by a
+    method that tells each class from the rest (lwf-mc, ssul).
     """
 
     classes: tuple[str, ...]
@@ -49,10 +53,15 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model ready for images; they are scaled to a short side of ``resize`` pixels first (0: not)."""
+    """A model ready for images; they are scaled to a short side of ``resize`` pixels first (0: not).
+
+    ``method`` is the one it was trained by, which says how logits become probabilities; for a model folder that belongs
+    to no run, the softmax.
+    """
 
     model: Segmenter
     resize: int = 0
+    method: Method = field(default_factory=Finetune)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,7 +81,8 @@ class Predictor:
         pixels = torch.from_numpy(np.asarray(small).copy())[None]
         batch = to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), device)
         logits = self.model(batch.images).logits_at((picture.height, picture.width))
-        return Prediction(self.classes, logits.softmax(dim=1)[0].cpu().numpy())
+        probabilities = self.method.probabilities(logits, len(self.classes))
+        return Prediction(self.classes, probabilities[0].cpu().numpy())
 
 
 def load(folder: Path | str) -> Predictor:
@@ -83,7 +93,9 @@ def load(folder: Path | str) -> Predictor:
     model_folder = find_model(Path(folder).expanduser())
     model = checkpoint.load(model_folder).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model.to(device), _short_side(model_folder))
+    run = run_of(model_folder)
+    method = run.config().method if run else Finetune()
+    return Predictor(model.to(device), _short_side(model_folder), method)
 
 
 def find_model(folder: Path) -> Path:

@@ -31,9 +31,17 @@ def class_regions(labels: Tensor) -> tuple[Tensor, Tensor]:
     [B, R, h * w], in which each present region sums to 1, and ``present`` [B, R]; R counts the classes that
     occur anywhere in the batch.
     """
-    flat = labels.flatten(1)
-    classes = torch.unique(flat)
-    classes = classes[(classes != BACKGROUND) & (classes != IGNORE)]
-    members = flat[:, None, :] == classes[None, :, None]
+    members = class_members(labels, foreground(labels))
     sizes = members.sum(dim=2, keepdim=True)
     return members / sizes.clamp(min=1), sizes[..., 0] > 0
+
+
+def foreground(labels: Tensor) -> Tensor:
+    """The classes that occur in ``labels``, sorted, without background and IGNORE: [R]."""
+    classes: Tensor = torch.unique(labels)
+    return classes[(classes != BACKGROUND) & (classes != IGNORE)]
+
+
+def class_members(labels: Tensor, classes: Tensor) -> Tensor:
+    """Which places of ``labels`` [B, h, w] belong to each of ``classes`` [R]: bool [B, R, h * w]."""
+    return labels.flatten(1)[:, None, :] == classes[None, :, None]

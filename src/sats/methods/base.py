@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sats.methods.attention_transfer import AttentionTransfer
+from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
 from sats.types import Init
 
@@ -20,13 +21,24 @@ if TYPE_CHECKING:
     from sats.types import Batch, SegOutput, Step
 
 
+METHODS: dict[str, type[Method]] = {}
+"""Every method that has been imported, by its name on the command line."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method(ABC):
     """A continual-learning method: hyperparameters as fields, behaviour as functions of a `Context`.
 
-    Only `losses` must be written. The engine owns forward, backward, optimizer, devices and checkpoints;
-    whatever a method remembers lives in ``context.state``.
+    ``class Mine(Method, name="mine")`` is known as ``--method mine`` once it is imported. Only `losses` must be
+    written. The engine owns forward, backward, optimizer, devices and checkpoints; whatever a method remembers lives in
+    ``context.state``.
     """
+
+    def __init_subclass__(cls, *, name: str = "", **rest: object) -> None:
+        """Make the method known by ``name``; without one it is an example or a test's."""
+        super().__init_subclass__(**rest)
+        if name:
+            METHODS[name] = cls
 
     data: ClassVar[Literal["stream", "all"]] = "stream"
     """ "all": trains once, on every class with every label; "stream": step by step."""
@@ -34,9 +46,18 @@ class Method(ABC):
     """Whether `losses` reads the teacher's output after step 0."""
     uses_pseudo_labels: ClassVar[bool] = False
     """Whether `targets` calls `teacher_labels`, whose thresholds are gathered before the step."""
+    uses_saliency: ClassVar[bool] = False
+    """Whether `losses` reads ``batch.salient``."""
+    always_freezes: ClassVar[bool] = False
+    """Whether the encoder learns nothing after step 0, whatever the settings."""
 
     init: Init = "background"
-    """How the classifier's new rows start: from the background's row (MiB), at random, or at zero."""
+    """How new rows of the classifier start: as the background's (MiB), at random, at zero, from reserved rows (methods
+    that have some), or pre-tuned (NeST)."""
+    pretuning: Pretuning = field(default_factory=Pretuning)
+    """Pre-tuning of new rows, where init is "nest"."""
+    frozen_encoder: bool = False
+    """Keep the encoder as it is after step 0."""
     attention_transfer: AttentionTransfer = field(default_factory=AttentionTransfer)
     """Self-attention transfer, which any method can carry; weight 0 is off."""
 
@@ -50,7 +71,7 @@ class Method(ABC):
         """
 
     def prepare_model(self, model: Segmenter, step: Step) -> None:
-        """Freeze or restructure the grown model before a step's training."""
+        """Freeze or restructure the grown model before a step's training; the switches of every method come after."""
 
     def begin_step(self, context: Context, loader: Iterable[Batch]) -> None:
         """Gather statistics into ``context.state`` before a fresh step; ``loader`` is one pass over its data."""
@@ -68,18 +89,37 @@ class Method(ABC):
         return teacher_labels(context, batch, teacher)
 
     def after_backward(self, context: Context) -> None:
-        """Read gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
+        """Read or add to gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
 
     def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
         """Consolidate after a step's training; ``loader`` is one pass over its data."""
 
-    def scores(self, logits: Tensor) -> Tensor:
-        """Class scores [B, C, H, W] to take the argmax of, for methods that do not predict by softmax."""
-        return logits
+    def scores(self, logits: Tensor, num_classes: int) -> Tensor:
+        """Class scores [B, ``num_classes``, H, W] to take the argmax of.
+
+        ``logits`` [B, C, H, W] may hold reserved rows after the classes; here these have no say.
+        """
+        return logits[:, :num_classes]
+
+    def probabilities(self, logits: Tensor, num_classes: int) -> Tensor:
+        """Class probabilities [B, ``num_classes``, H, W], with the argmax of `scores`: by softmax, usually."""
+        return self.scores(logits, num_classes).softmax(dim=1)
 
     def step0_key(self) -> str:
         """What decides how step 0 is trained; runs with equal keys may share a trained step 0."""
         return "cross-entropy"
+
+
+def freezes_encoder(method: Method) -> bool:
+    """Whether the encoder learns nothing after step 0."""
+    return method.always_freezes or method.frozen_encoder
+
+
+def prepare_model(method: Method, model: Segmenter, step: Step) -> None:
+    """Freeze or restructure the grown model as ``method`` and its switches ask."""
+    method.prepare_model(model, step)
+    if step.index > 0 and freezes_encoder(method):
+        model.encoder.requires_grad_(requires_grad=False).eval()
 
 
 def needs_teacher(method: Method, step: Step) -> bool:

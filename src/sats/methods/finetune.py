@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(Method):
+class Finetune(Method, name="finetune"):
     """Cross-entropy on the step's own labels, in which old classes are background: the lower bound."""
 
     init: Init = "random"

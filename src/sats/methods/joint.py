@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joint(Method):
+class Joint(Method, name="joint"):
     """One step with all classes and all labels, by step 0's recipe (MiB's "offline" task).
 
     Its scores count a class as old or new by the protocol, so that they compare with the other methods'.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sats(Method):
+class Sats(Method, name="sats"):
     """SATS: pseudo-labels, unbiased distillation and self-attention transfer.
 
     After step 0 the loss is CE(pseudo-labels) + 20 UNKD + 20 SAT (the paper's total loss); new rows start from the

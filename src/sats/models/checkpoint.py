@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerForSemanticSegmentation
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedConfig, PreTrainedModel
 
+RESERVED = "reserved.safetensors"
 SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
 """What a SegFormer's weights must agree on with the size that was asked for."""
 
@@ -103,26 +105,37 @@ def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    reserved = folder / RESERVED
     with _reading(str(folder)):
         network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
+        rows = load_file(reserved) if reserved.is_file() else {}
     labels = network.config.id2label or {}
     names = [str(name) for _, name in sorted(labels.items())]
-    return Segmenter(network, names, groups)
+    segmenter = Segmenter(network, names, groups)
+    if rows:
+        segmenter.classifier.reserve(len(rows["bias"]))
+        segmenter.classifier.load_reserved(rows["weight"], rows["bias"])
+    return segmenter
 
 
 def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
     """Write ``segmenter`` to ``folder`` so that Hugging Face's own classes load it without us.
 
-    ``resize`` is the short side to which its preprocessor brings images (0: it leaves their size). The folder
-    is written beside and renamed, an existing one is replaced.
+    ``resize`` is the short side to which its preprocessor brings images (0: it leaves their size). Reserved rows of
+    the classifier, which those classes know nothing of, go into a file of their own. The folder is written beside and
+    renamed, an existing one is replaced.
     """
     beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     with _quiet(), _plain_network(segmenter) as network:
         network.save_pretrained(beside)
         size = {"shortest_edge": resize} if resize else None
         ImageProcessor(do_resize=bool(resize), size=size, default_to_square=False).save_pretrained(beside)
+    classifier = segmenter.classifier
+    if classifier.reserved_weight is not None and classifier.reserved_bias is not None:
+        rows = {"weight": classifier.reserved_weight.detach(), "bias": classifier.reserved_bias.detach()}
+        save_file(rows, beside / RESERVED)
     into_place(beside, folder)
 
 

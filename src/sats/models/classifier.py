@@ -24,8 +24,12 @@ class GrowingClassifier(nn.Module):
 
     Groups are parameters of their own, so that old rows can be frozen, get another learning rate or weigh
     in a regulariser by themselves. ``weights[k]`` is [classes of step k, channels, 1, 1], ``biases[k]``
-    [classes of step k].
+    [classes of step k]. Methods may reserve further rows, for no class yet: ``reserved_weight`` [R, channels, 1, 1] and
+    ``reserved_bias`` [R], whose logits come after the classes'.
     """
+
+    reserved_weight: nn.Parameter | None
+    reserved_bias: nn.Parameter | None
 
     def __init__(self, channels: int, groups: Sequence[int]) -> None:
         super().__init__()
@@ -34,15 +38,26 @@ class GrowingClassifier(nn.Module):
         convolutions = [nn.Conv2d(channels, size, kernel_size=1) for size in groups]
         self.weights = nn.ParameterList([convolution.weight for convolution in convolutions])
         self.biases = nn.ParameterList([convolution.bias for convolution in convolutions])
+        self.register_parameter("reserved_weight", None)
+        self.register_parameter("reserved_bias", None)
 
     @property
     def groups(self) -> tuple[int, ...]:
         """How many rows each step added."""
         return tuple(len(bias) for bias in self.biases)
 
+    @property
+    def reserved(self) -> int:
+        """How many rows are reserved."""
+        return 0 if self.reserved_bias is None else len(self.reserved_bias)
+
     def forward(self, features: Tensor) -> Tensor:
-        """Logits [B, classes, h, w] of features [B, channels, h, w]."""
-        return functional.conv2d(features, torch.cat(list(self.weights)), torch.cat(list(self.biases)))
+        """Logits [B, classes + reserved, h, w] of features [B, channels, h, w]."""
+        weights, biases = list(self.weights), list(self.biases)
+        if self.reserved_weight is not None and self.reserved_bias is not None:
+            weights.append(self.reserved_weight)
+            biases.append(self.reserved_bias)
+        return functional.conv2d(features, torch.cat(weights), torch.cat(biases))
 
     @torch.no_grad()
     def grow(self, step: Step, init: Init) -> None:
@@ -50,24 +65,64 @@ class GrowingClassifier(nn.Module):
 
         "background" (MiB, eq. 8-9): each new row is a copy of the background's, and its bias the background's less
         log(new classes + 1), which the background's own bias becomes as well. "random": as a fresh
-        convolution starts. "zero": weights and biases 0.
+        convolution starts. "zero": weights and biases 0. "reserved": copies of the reserved rows, in order, the
+        last one again where there are fewer. "nest": at random, as these rows are generated before the step is trained.
         """
         if step.num_old != sum(self.groups):
             raise ValueError(f"The classifier has {sum(self.groups)} rows, {step} expects {step.num_old}.")
-        first_weight, first_bias = self.weights[0], self.biases[0]
-        fresh = nn.Conv2d(first_weight.shape[1], step.num_new, kernel_size=1, device=first_weight.device)
-        if fresh.bias is None:  # for the type checker: a convolution has a bias unless told otherwise
-            raise AssertionError
+        weight, bias = self._fresh(step.num_new)
         if init == "zero":
-            fresh.weight.zero_()
-            fresh.bias.zero_()
+            weight.zero_()
+            bias.zero_()
         elif init == "background":
-            bias = first_bias[BACKGROUND] - math.log(step.num_new + 1)
-            fresh.weight.copy_(first_weight[BACKGROUND].expand_as(fresh.weight))
-            fresh.bias.fill_(bias.item())
-            first_bias[BACKGROUND] = bias
-        self.weights.append(fresh.weight)
-        self.biases.append(fresh.bias)
+            lowered = self.biases[0][BACKGROUND] - math.log(step.num_new + 1)
+            weight.copy_(self.weights[0][BACKGROUND].expand_as(weight))
+            bias.fill_(lowered.item())
+            self.biases[0][BACKGROUND] = lowered
+        elif init == "reserved":
+            self._copy_reserved(weight, bias)
+        self.weights.append(weight)
+        self.biases.append(bias)
+
+    def _fresh(self, rows: int) -> tuple[nn.Parameter, nn.Parameter]:
+        """The weight and bias of so many new rows, as a convolution starts."""
+        first = self.weights[0]
+        weight, bias = nn.Conv2d(first.shape[1], rows, kernel_size=1, device=first.device).parameters()
+        return weight, bias
+
+    def _copy_reserved(self, weight: Tensor, bias: Tensor) -> None:
+        if self.reserved_weight is None or self.reserved_bias is None:
+            raise ValueError(
+                'Init "reserved" starts new rows from reserved ones, and this model has none: '
+                'choose another --method.init, such as "background".'
+            )
+        rows = torch.arange(len(bias), device=bias.device).clamp(max=self.reserved - 1)
+        weight.copy_(self.reserved_weight[rows])
+        bias.copy_(self.reserved_bias[rows])
+
+    @torch.no_grad()
+    def reserve(self, rows: int) -> None:
+        """Have ``rows`` reserved rows: the last of those there are, or fresh ones where there are too few."""
+        if rows > self.reserved:
+            self.reserved_weight, self.reserved_bias = self._fresh(rows)
+        elif rows == 0:
+            self.reserved_weight = self.reserved_bias = None
+        elif self.reserved_weight is not None and self.reserved_bias is not None:
+            self.reserved_weight = nn.Parameter(self.reserved_weight[-rows:].clone())
+            self.reserved_bias = nn.Parameter(self.reserved_bias[-rows:].clone())
+
+    @torch.no_grad()
+    def load_reserved(self, weight: Tensor, bias: Tensor) -> None:
+        """Put stored values into the reserved rows."""
+        if self.reserved_weight is None or self.reserved_bias is None or len(bias) != self.reserved:
+            raise ValueError(f"There are {self.reserved} reserved rows, the stored ones are {len(bias)}.")
+        self.reserved_weight.copy_(weight)
+        self.reserved_bias.copy_(bias)
+
+    def freeze_old(self) -> None:
+        """Keep every row as it is but those of the newest group and the reserved ones."""
+        for parameter in (*self.weights[:-1], *self.biases[:-1]):
+            parameter.requires_grad_(requires_grad=False)
 
     @torch.no_grad()
     def load(self, convolution: nn.Conv2d) -> None:
@@ -86,7 +141,7 @@ class GrowingClassifier(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Conv2d:
-        """One plain convolution with every row: what Hugging Face models have and can load."""
+        """One plain convolution with every class's row: what Hugging Face models have and can load."""
         channels = self.weights[0].shape[1]
         convolution = nn.Conv2d(channels, sum(self.groups), kernel_size=1, device=self.weights[0].device)
         convolution.weight.copy_(torch.cat(list(self.weights)))

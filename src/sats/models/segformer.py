@@ -55,9 +55,18 @@ def _attention_blocks(network: nn.Module) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def _key_grid(network: nn.Module, stage: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Keys are reduced by a convolution whose kernel and stride are the stage's ratio."""
+    if not isinstance(network, SegformerForSemanticSegmentation):
+        raise TypeError(f"Not a SegFormer: {type(network).__name__}")
+    ratio = network.config.sr_ratios[stage]
+    return grid[0] // ratio, grid[1] // ratio
+
+
 SEGFORMER = Family(
     model_type="segformer",
     encoder="segformer",
     classifier="decode_head.classifier",
     attention_blocks=_attention_blocks,
+    key_grid=_key_grid,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from torch import nn
@@ -13,7 +14,7 @@ from sats.models.segformer import SEGFORMER
 from sats.types import AttentionTap, SegOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
     from transformers import PreTrainedModel
@@ -53,9 +54,19 @@ class Segmenter(nn.Module):
         return classifier
 
     @property
+    def encoder(self) -> nn.Module:
+        """The part that makes features of images."""
+        return self.network.get_submodule(self.family.encoder)
+
+    @property
+    def attention_blocks(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the attention blocks of each encoder stage, first to last."""
+        return self.family.attention_blocks(self.network)
+
+    @property
     def default_taps(self) -> tuple[str, ...]:
         """The last attention block of each encoder stage: the ones SATS transfers."""
-        return tuple(stage[-1] for stage in self.family.attention_blocks(self.network))
+        return tuple(stage[-1] for stage in self.attention_blocks)
 
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> SegOutput:
         """Logits, features and the ``taps`` (names of attention blocks) of normalised images [B, 3, H, W]."""
@@ -76,10 +87,20 @@ class Segmenter(nn.Module):
                 f"The block {name!r} of {type(self.network).__name__} yields no attention to tap: "
                 "its attention does not go through transformers' AttentionInterface, or it was not reached."
             )
-        stages = self.family.attention_blocks(self.network)
-        stage = next(index for index, names in enumerate(stages) if name in names)
+        stage = next(index for index, names in enumerate(self.attention_blocks) if name in names)
         height, width = features[stage].shape[-2:]
-        return AttentionTap(received.query, received.key, received.scaling, received.mask, (height, width))
+        key_grid = self.family.key_grid(self.network, stage, (height, width))
+        return AttentionTap(received.query, received.key, received.scaling, received.mask, (height, width), key_grid)
+
+    @contextmanager
+    def other_classifier(self, classifier: nn.Module) -> Iterator[None]:
+        """Within this context ``classifier`` makes the logits, instead of the model's own."""
+        name, own = self.family.classifier, self.classifier
+        self.network.set_submodule(name, classifier)
+        try:
+            yield
+        finally:
+            self.network.set_submodule(name, own)
 
     def grow(self, step: Step, names: Sequence[str], init: Init) -> None:
         """Add ``step``'s new classes, called ``names``, to the classifier; see `GrowingClassifier.grow`."""

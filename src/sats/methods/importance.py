@@ -1,0 +1,69 @@
+"""A part that EWC, PI and RW share: what they remember of each parameter, and the penalty on moving it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sats import losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
+    from sats.methods.context import Context
+
+FISHER, SCORE, OLD_SCORE, UPDATES = "fisher/", "score/", "old-score/", "updates"
+INTEGRAL, TOTAL = "integral/", "total/"
+START, BEFORE = "start/", "before/"
+IMPORTANCE = "importance/"
+"""Weighs a parameter's distance from its reference during the step."""
+REFERENCE = "reference/"
+"""A parameter's value at the end of the step before."""
+
+
+def trained(context: Context) -> dict[str, Parameter]:
+    """The parameters that learn, by name."""
+    return {name: parameter for name, parameter in context.model.named_parameters() if parameter.requires_grad}
+
+
+def gradients(context: Context) -> dict[str, tuple[Tensor, Tensor]]:
+    """Value and gradient of every parameter that has one, by name; nothing where a gradient overflowed.
+
+    Parameters without gradient are left out. An update with infinite gradients, as mixed precision has them now and
+    then, is one that the optimizer skips.
+    """
+    found = {
+        name: (parameter.detach(), parameter.grad.detach())
+        for name, parameter in trained(context).items()
+        if parameter.grad is not None
+    }
+    return found if losses.all_finite([gradient for _, gradient in found.values()]) else {}
+
+
+def remember(context: Context, prefix: str) -> None:
+    """Keep the present value of every parameter that learns, under ``prefix``."""
+    for name, parameter in trained(context).items():
+        context.state[prefix + name] = parameter.detach().clone()
+
+
+def penalty_term(context: Context, weight: float) -> Tensor:
+    """The weighted penalty on moving parameters of the old model, a scalar without gradient: see `add_penalty`."""
+    terms = [
+        losses.penalty(context.state[IMPORTANCE + name], parameter.detach(), context.state[REFERENCE + name])
+        for name, parameter in _penalised(context).items()
+    ]
+    return weight * sum(terms[1:], start=terms[0])
+
+
+def add_penalty(context: Context, weight: float) -> None:
+    """Add the penalty's gradient to those of the loss, once the importances have read them."""
+    for name, parameter in _penalised(context).items():
+        if parameter.grad is not None:
+            importance, reference = context.state[IMPORTANCE + name], context.state[REFERENCE + name]
+            parameter.grad.add_(losses.penalty_gradient(importance, parameter.detach(), reference), alpha=weight)
+
+
+def _penalised(context: Context) -> dict[str, Parameter]:
+    """The parameters that learn and that the old model had."""
+    known = trained(context).items()
+    return {name: parameter for name, parameter in known if IMPORTANCE + name in context.state}
