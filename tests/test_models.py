@@ -313,3 +313,62 @@ def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str)
 
 def test_the_sizes_on_the_command_line_are_those_there_are() -> None:
     assert get_args(get_type_hints(ModelConfig)["name"]) == ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"])
+
+
+# --- reserved rows ----------------------------------------------------------------------------------------------------
+
+
+def test_reserved_rows_come_after_the_classes_and_change_nothing_of_them() -> None:
+    segmenter = tiny_segmenter((3,)).eval()
+    images = torch.randn(1, 3, 64, 64)
+    before = segmenter(images).logits
+    segmenter.classifier.reserve(2)
+    after = segmenter(images).logits
+    assert after.shape[1] == 5
+    torch.testing.assert_close(after[:, :3], before)
+    kept = segmenter.classifier.reserved_weight[1:].clone()
+    segmenter.classifier.reserve(1)
+    assert torch.equal(segmenter.classifier.reserved_weight, kept)
+    segmenter.classifier.reserve(0)
+    assert segmenter(images).logits.shape[1] == 3
+
+
+def test_new_rows_start_from_reserved_ones_the_last_again_where_there_are_fewer() -> None:
+    classifier = tiny_segmenter((3,)).classifier
+    with pytest.raises(ValueError, match="this model has none"):
+        classifier.grow(Step(1, 3, 3), "reserved")
+    classifier.reserve(2)
+    classifier.grow(Step(1, 3, 3), "reserved")
+    assert torch.equal(classifier.weights[1], classifier.reserved_weight[[0, 1, 1]])
+    assert torch.equal(classifier.biases[1], classifier.reserved_bias[[0, 1, 1]])
+
+
+def test_reserved_rows_are_saved_beside_a_plain_model(tmp_path: Path) -> None:
+    segmenter = tiny_segmenter((3,)).eval()
+    segmenter.classifier.reserve(2)
+    checkpoint.save(segmenter, tmp_path / "model")
+    images = torch.randn(1, 3, 64, 64)
+    loaded = checkpoint.load(tmp_path / "model").eval()
+    assert torch.equal(loaded(images).logits, segmenter(images).logits)
+    plain = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "model")
+    assert plain.config.num_labels == 3
+    torch.testing.assert_close(plain(images).logits, segmenter(images).logits[:, :3])
+    segmenter.classifier.reserve(0)
+    checkpoint.save(segmenter, tmp_path / "model")
+    assert checkpoint.load(tmp_path / "model").classifier.reserved == 0
+
+
+def test_keys_lie_on_the_reduced_grid() -> None:
+    segmenter = tiny_segmenter((3,))
+    for tap in segmenter(torch.randn(1, 3, 96, 64), segmenter.default_taps).attentions:
+        assert tap.key_grid is not None
+        assert tap.key_grid[0] * tap.key_grid[1] == tap.key.shape[2]
+
+
+def test_another_classifier_for_a_while() -> None:
+    segmenter = tiny_segmenter((3,)).eval()
+    images = torch.randn(1, 3, 64, 64)
+    before = segmenter(images).logits
+    with segmenter.other_classifier(torch.nn.Conv2d(16, 7, 1)):
+        assert segmenter(images).logits.shape[1] == 7
+    assert torch.equal(segmenter(images).logits, before)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sats.data.transforms import FILL, TestTransform, TrainTransform, resized
+from sats.data.transforms import FILL, TestTransform, TrainTransform, _area_windows, resized
 from sats.types import IGNORE
 
 
@@ -109,3 +109,38 @@ def test_crop_mode_takes_the_middle_square() -> None:
     assert pixels.shape == (40, 40, 3)
     assert np.array_equal(labels, mask[:, 20:60])
     assert TestTransform(crop=40).shape((40, 80)) == (40, 40, 40, 40)
+
+
+@settings(max_examples=100, deadline=None)
+@given(size=st.tuples(st.integers(2, 90), st.integers(2, 90)), seed=st.integers(0, 10_000))
+def test_boxes_by_area_lie_in_the_image_and_keep_their_shape(size: tuple[int, int], seed: int) -> None:
+    width, height = size
+    across, down = _area_windows(width, height, 32, (0.5, 2.0), np.random.default_rng(seed))
+    assert 0 <= across.start < across.stop <= width
+    assert 0 <= down.start < down.stop <= height
+    wide, tall = across.stop - across.start, down.stop - down.start
+    if min(size) >= 20:  # rounding aside
+        assert 0.72 < wide / tall < 1.40
+    assert (across.size, down.size, across.offset, down.offset) == (32, 32, 0, 0)
+
+
+def test_areas_above_the_image_are_never_cut_and_mostly_end_in_the_middle() -> None:
+    """Of a share of area between 0.5 and 2, two thirds cannot fit; ten tries find a smaller one almost always."""
+    shares = []
+    for seed in range(300):
+        across, down = _area_windows(400, 300, 32, (0.5, 2.0), np.random.default_rng(seed))
+        shares.append((across.stop - across.start) * (down.stop - down.start) / 120_000)
+    assert min(shares) > 0.49
+    assert max(shares) <= 1.0
+    middle = _area_windows(400, 100, 32, (3.0, 3.0), np.random.default_rng(0))
+    assert (middle[0].start, middle[0].stop, middle[1].start, middle[1].stop) == (133, 266, 0, 100)
+
+
+def test_a_box_by_area_fills_the_crop_with_image_and_labels_that_belong_together() -> None:
+    image, mask = pair(60, 80)
+    transform = TrainTransform(crop=48, scale=(0.5, 1.0), area=True)
+    for seed in range(10):
+        pixels, labels = transform(image, mask, np.random.default_rng(seed))
+        assert pixels.shape == (48, 48, 3)
+        assert not (labels == IGNORE).any()
+        assert np.abs(pixels[..., 0].astype(int) - labels.astype(int) * 40).mean() < 12

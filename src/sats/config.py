@@ -165,6 +165,8 @@ class TrainConfig:
     """Bring each image's short side to this many pixels first, in training and in tests; 0: do not."""
     scale: tuple[float, float] = (0.5, 2.0)
     """Range of the random zoom."""
+    scaling: Literal["zoom", "area"] = "zoom"
+    """What scale is a range of: factors of the sides, or (MiB's code) shares of the area, aspect ratio varied."""
     flip: bool = True
     """Mirror half of the images."""
     colour: float = 0.0

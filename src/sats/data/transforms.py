@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """ImageNet's, in RGB of 0 to 1: what the pretrained encoders expect."""
+ASPECT = (3 / 4, 4 / 3)
+"""Width over height of a box cut out by area."""
 FILL = (124, 116, 104)
 """MEAN in 0 to 255: what lies outside an image, near 0 after normalisation."""
 
@@ -36,8 +39,10 @@ class TrainTransform:
     """Random zoom, crop, flip and colour for training; every draw comes from the generator it is called with.
 
     Images are scaled to a short side of ``resize`` pixels (0: not), then by a factor drawn from ``scale``, and
-    ``crop`` x ``crop`` pixels are taken from them; what lies outside the image is FILL and IGNORE. ``colour`` is the
-    strength of the random brightness, contrast and saturation, 0 for none.
+    ``crop`` x ``crop`` pixels are taken from them; what lies outside the image is FILL and IGNORE. With ``area``, as
+    MiB's code and its successors do, ``scale`` is a range of shares of the image's area instead: a box of such an area,
+    its sides 3:4 to 4:3, is cut out and brought to ``crop`` x ``crop`` (``resize`` has no effect then). ``colour`` is
+    the strength of the random brightness, contrast and saturation, 0 for none.
     """
 
     crop: int
@@ -45,14 +50,11 @@ class TrainTransform:
     flip: bool = True
     resize: int = 0
     colour: float = 0.0
+    area: bool = False
 
     def __call__(self, image: Image.Image, mask: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
         """An image [crop, crop, 3] and its labels [crop, crop], both uint8."""
-        factor = rng.uniform(*self.scale)
-        if self.resize:
-            factor *= self.resize / min(image.size)
-        across = _window(image.width, self.crop, factor, rng)
-        down = _window(image.height, self.crop, factor, rng)
+        across, down = self._windows(image, rng)
         pixels = np.empty((self.crop, self.crop, 3), dtype=np.uint8)
         pixels[:] = FILL
         labels = np.full((self.crop, self.crop), IGNORE, dtype=np.uint8)
@@ -68,6 +70,16 @@ class TrainTransform:
         if self.flip and rng.random() < 0.5:
             pixels, labels = pixels[:, ::-1], labels[:, ::-1]
         return np.ascontiguousarray(pixels), np.ascontiguousarray(labels)
+
+    def _windows(self, image: Image.Image, rng: np.random.Generator) -> tuple[_Window, _Window]:
+        """What of the image's width and height is taken."""
+        if self.area:
+            return _area_windows(image.width, image.height, self.crop, self.scale, rng)
+        factor = rng.uniform(*self.scale)
+        if self.resize:
+            factor *= self.resize / min(image.size)
+        across = _window(image.width, self.crop, factor, rng)
+        return across, _window(image.height, self.crop, factor, rng)
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,24 @@ def _window(length: int, crop: int, factor: float, rng: np.random.Generator) -> 
         return _Window(0.0, float(length), scaled, int(rng.integers(crop - scaled + 1)))
     start = int(rng.integers(scaled - crop + 1)) * length / scaled
     return _Window(start, min(float(length), start + crop * length / scaled), crop, 0)
+
+
+def _area_windows(
+    width: int, height: int, crop: int, scale: tuple[float, float], rng: np.random.Generator
+) -> tuple[_Window, _Window]:
+    """A random box, by its share of the area and its aspect ratio (ten tries), or the middle of the image."""
+    low, high = ASPECT
+    for _ in range(10):
+        pixels = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
+        wide, tall = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            left, top = int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1))
+            break
+    else:
+        wide, tall = min(width, round(height * high)), min(height, round(width / low))
+        left, top = (width - wide) // 2, (height - tall) // 2
+    return _Window(left, left + wide, crop, 0), _Window(top, top + tall, crop, 0)
 
 
 def _jitter(pixels: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:

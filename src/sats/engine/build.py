@@ -58,7 +58,14 @@ def train_loader(
 ) -> TrainLoader:
     """The batches of ``step`` for one of the run's processes."""
     settings = config.train
-    transform = TrainTransform(settings.crop, settings.scale, settings.flip, settings.resize, settings.colour)
+    transform = TrainTransform(
+        settings.crop,
+        settings.scale,
+        settings.flip,
+        settings.resize,
+        settings.colour,
+        area=settings.scaling == "area",
+    )
     return TrainLoader(
         samples=train_samples(config, stream, step),
         transform=transform,
