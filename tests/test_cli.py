@@ -138,7 +138,7 @@ def test_help_lists_recipes_methods_and_the_methods_fields(capsys: pytest.Captur
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert "scenes, folder" in shown
-    assert "finetune, joint, sats" in shown
+    assert "finetune, ilt, joint" in shown
     with pytest.raises(SystemExit):
         main(["train", "scenes", "--method", "sats", "--help"])
     shown = capsys.readouterr().out

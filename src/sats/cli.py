@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,13 @@ from sats.methods import METHODS
 from sats.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+
+def _wrapped(title: str, names: Iterable[str]) -> str:
+    """``names`` behind a title, in lines for a terminal of 80 columns."""
+    return textwrap.fill(f"{title}: {', '.join(names)}", width=79, subsequent_indent="  ", break_on_hyphens=False)
+
 
 COMMANDS = {
     "demo": ("sats.commands.demo", "main"),
@@ -42,8 +49,8 @@ see what was kept.
   sats data check DIR [--protocol A-B]     problems, classes, steps of a folder
   sats runs [DIR]                          the runs there, and how far they are
 
-recipes: {", ".join(RECIPES)}
-methods: {", ".join(METHODS)}
+{_wrapped("recipes", RECIPES)}
+{_wrapped("methods", sorted(METHODS))}
 
 `sats COMMAND --help` lists a command's flags,
 `sats train RECIPE --method NAME --help` those of a method. For example, on the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sats.config import (
@@ -17,6 +18,7 @@ from sats.config import (
     unknown,
 )
 from sats.methods import METHODS, Method
+from sats.published import BENCHMARKS, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +67,15 @@ def folder(method: Method) -> RunConfig[Method]:
     )
 
 
-RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {"scenes": scenes, "folder": folder}
+RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {
+    "scenes": scenes,
+    "folder": folder,
+    **{
+        f"{data}-{protocol}": partial(published, data, protocol)
+        for data, benchmark in BENCHMARKS.items()
+        for protocol in benchmark.protocols
+    },
+}
 
 
 def recipe(name: str, method: str) -> RunConfig[Method]:

@@ -78,7 +78,7 @@ def parse(words: Sequence[str]) -> TrainArguments[Method]:
     name = _take(rest, "--method")
     base = _base_config(rest, stored, name)
     kind = type(base.method)
-    others = ", ".join(other for other, listed in METHODS.items() if listed is not kind)
+    others = ", ".join(name for name in sorted(METHODS) if METHODS[name] is not kind)
     summary, _, _ = (inspect.getdoc(kind) or "").partition("\n")
     return tyro.cli(
         TrainArguments[kind],  # type: ignore[valid-type]  # the method's own class, known only now

@@ -47,6 +47,8 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
 
     ValueError for settings or data that do not fit; RunError when a loss is no longer finite.
     """
+    if config.train.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("Precision fp16 needs a GPU, and none is here: set --train.precision no.")
     AcceleratorState._reset_state()  # noqa: SLF001 (else the precision of an earlier run in this process stays)
     accelerator = Accelerator(mixed_precision=config.train.precision)
     if accelerator.num_processes > 1:

@@ -52,8 +52,7 @@ class Method(ABC):
     """Whether the encoder learns nothing after step 0, whatever the settings."""
 
     init: Init = "background"
-    """How new rows of the classifier start: as the background's (MiB), at random, at zero, from reserved rows (methods
-    that have some), or pre-tuned (NeST)."""
+    """How new rows of the classifier start; "reserved": from rows kept for them; "nest": pre-tuned (NeST)."""
     pretuning: Pretuning = field(default_factory=Pretuning)
     """Pre-tuning of new rows, where init is "nest"."""
     frozen_encoder: bool = False
