@@ -44,7 +44,9 @@ def walk(method: Method, golden: Golden, model: Weights, state: dict[str, Tensor
         method.after_backward(context)
         assert torch.equal(model.w.grad, golden[f"grad_w_{number}"])  # step 0 has no penalty
     method.end_step(context, [])
-    state.update(context.state)
+    kept = dict(context.state)
+    state.clear()
+    state.update(kept)
 
 
 @pytest.mark.parametrize("split", [6, 3])
@@ -98,6 +100,16 @@ def test_importance_accumulates_and_new_rows_have_no_penalty(name: str) -> None:
     assert IMPORTANCE + newest.replace(".1", ".0") in where.state
     kept = FISHER if name in ("ewc", "rw") else INTEGRAL
     assert kept + newest in where.state
+
+
+KEPT = {"ewc": {"fisher", "reference"}, "pi": {"total", "reference"}, "rw": {"fisher", "old-score", "reference"}}
+
+
+@pytest.mark.parametrize("name", METHODS_BY_GOLDEN)
+def test_only_what_the_next_step_needs_is_kept(golden: Golden, name: str) -> None:
+    state: dict[str, Tensor] = {}
+    walk(METHODS_BY_GOLDEN[name], golden, Weights(golden), state)
+    assert {key.split("/")[0] for key in state} == KEPT[name]
 
 
 def test_an_update_that_overflowed_is_not_counted() -> None:

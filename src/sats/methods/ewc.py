@@ -10,11 +10,10 @@ from sats.methods.base import Method
 from sats.methods.importance import (
     FISHER,
     IMPORTANCE,
-    REFERENCE,
     add_penalty,
+    conclude,
     gradients,
     penalty_term,
-    remember,
     trained,
 )
 from sats.types import Init
@@ -68,4 +67,4 @@ class Ewc(Method, name="ewc"):
 
     def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
         """Remember where the parameters are."""
-        remember(context, REFERENCE)
+        conclude(context)

@@ -46,6 +46,13 @@ def remember(context: Context, prefix: str) -> None:
         context.state[prefix + name] = parameter.detach().clone()
 
 
+def conclude(context: Context, *prefixes: str) -> None:
+    """At a step's end: remember where the parameters are, and forget the ``prefixes`` that the next step makes anew."""
+    for name in [name for name in context.state if name.startswith((IMPORTANCE, *prefixes))]:
+        del context.state[name]
+    remember(context, REFERENCE)
+
+
 def penalty_term(context: Context, weight: float) -> Tensor:
     """The weighted penalty on moving parameters of the old model, a scalar without gradient: see `add_penalty`."""
     terms = [

@@ -11,10 +11,10 @@ from sats.methods.importance import (
     BEFORE,
     IMPORTANCE,
     INTEGRAL,
-    REFERENCE,
     START,
     TOTAL,
     add_penalty,
+    conclude,
     gradients,
     penalty_term,
     remember,
@@ -51,7 +51,6 @@ class Pi(Method, name="pi"):
             if TOTAL + name in context.state:
                 context.state[IMPORTANCE + name] = losses.normalised(context.state[TOTAL + name])
             context.state[INTEGRAL + name] = parameter.detach().new_zeros(parameter.shape)
-            context.state.pop(BEFORE + name, None)
         remember(context, START)
 
     def losses(
@@ -77,4 +76,4 @@ class Pi(Method, name="pi"):
                 context.state[INTEGRAL + name], context.state[START + name], parameter.detach()
             )
             context.state[TOTAL + name] = context.state.get(TOTAL + name, found.detach().new_zeros(found.shape)) + found
-        remember(context, REFERENCE)
+        conclude(context, INTEGRAL, START, BEFORE)

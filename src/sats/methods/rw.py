@@ -12,13 +12,12 @@ from sats.methods.importance import (
     FISHER,
     IMPORTANCE,
     OLD_SCORE,
-    REFERENCE,
     SCORE,
     UPDATES,
     add_penalty,
+    conclude,
     gradients,
     penalty_term,
-    remember,
     trained,
 )
 from sats.types import Init
@@ -60,7 +59,6 @@ class Rw(Method, name="rw"):
             else:
                 state[FISHER + name] = parameter.detach().new_ones(parameter.shape)
             state[SCORE + name] = parameter.detach().new_zeros(parameter.shape)
-            state.pop(BEFORE + name, None)
         state[UPDATES] = next(iter(trained(context).values())).detach().new_zeros(())
 
     def losses(
@@ -91,4 +89,4 @@ class Rw(Method, name="rw"):
         for name in trained(context):
             score = state[SCORE + name].clamp(min=0)
             state[OLD_SCORE + name] = (score + state[OLD_SCORE + name]) / 2 if OLD_SCORE + name in state else score
-        remember(context, REFERENCE)
+        conclude(context, SCORE, BEFORE, UPDATES)
