@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import sats
 from sats.config import RunConfig, to_json
@@ -19,10 +21,12 @@ from sats.engine import checkpoint
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import train
+from sats.methods import METHODS as KNOWN
 from sats.methods import Method
 from test_engine import run, same_weights, small
 
 METHODS = ("finetune", "sats")
+STREAMED = {name: kind for name, kind in KNOWN.items() if kind.data == "stream"}
 
 
 def settings(method: str, **train_settings: object) -> RunConfig[Method]:
@@ -77,6 +81,40 @@ def test_interrupted_at_many_places(whole: tuple[str, Path], tmp_path: Path) -> 
         interrupted(folder, config, at)
         train(config, folder, Log(folder.metrics_path))
         assert same_runs(expected, folder.path), at
+
+
+OTHERS = sorted(name for name, kind in STREAMED.items() if name not in METHODS)
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_every_method_resumes_in_mid_step(method: str, tmp_path: Path) -> None:
+    """Interrupted within step 1, with whatever state the method has by then."""
+    config = settings(method, epochs=1)
+    run(tmp_path / "whole", config)
+    folder = create_run(tmp_path / "cut", config)
+    interrupted(folder, config, moves_until(tmp_path / "whole", method) + 2)
+    (saved,) = folder.checkpoints.glob("step-1-*")
+    assert not saved.name.endswith("-00000000")
+    train(config, folder, Log(folder.metrics_path))
+    assert same_runs(tmp_path / "whole", folder.path)
+    first, second = (load_state(path) for path in (tmp_path / "whole", folder.path))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def moves_until(whole: Path, method: str) -> int:
+    """How often the bar moves before the first update of step 1: updates, test batches, a look at the new data."""
+    lines = [json.loads(line) for line in RunFolder(whole).metrics_path.read_text().splitlines()]
+    updates = max(line["iteration"] for line in lines if line["step"] == 0)
+    images = json.loads((whole / "steps.json").read_text())[1]["images"]
+    looks = -(-images // 6) if STREAMED[method].uses_pseudo_labels else 0
+    return updates + 1 + looks
+
+
+def load_state(folder: Path) -> dict[str, torch.Tensor]:
+    """What the method kept after the last step."""
+    path = folder / "step-1" / "state.safetensors"
+    return load_file(path) if path.is_file() else {}
 
 
 def test_interrupted_again_and_again(whole: tuple[str, Path], tmp_path: Path) -> None:
