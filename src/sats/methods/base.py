@@ -53,7 +53,10 @@ class Method(ABC):
         """Freeze or restructure the grown model before a step's training."""
 
     def begin_step(self, context: Context, loader: Iterable[Batch]) -> None:
-        """Gather statistics into ``context.state`` before a fresh step; ``loader`` is one pass over its data."""
+        """Gather statistics into ``context.state`` before a fresh step.
+
+        ``loader`` is one pass over the step's new images; exemplars of earlier steps are not among them.
+        """
 
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
         """The labels [B, H, W] to learn from: the step's own, unless a method knows better."""
@@ -71,11 +74,15 @@ class Method(ABC):
         """Read gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
 
     def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
-        """Consolidate after a step's training; ``loader`` is one pass over its data."""
+        """Consolidate after a step's training; ``loader`` is one pass over its new images, without exemplars."""
 
     def scores(self, logits: Tensor) -> Tensor:
         """Class scores [B, C, H, W] to take the argmax of, for methods that do not predict by softmax."""
         return logits
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities [B, C, H, W]; by softmax unless a method says otherwise."""
+        return self.scores(logits).softmax(dim=1)
 
     def step0_key(self) -> str:
         """What decides how step 0 is trained; runs with equal keys may share a trained step 0."""
