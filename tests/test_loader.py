@@ -8,11 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
 from sats.data.loader import TrainLoader, evaluation_batches, to_batch
-from sats.data.stream import Samples
+from sats.data.stream import Joined, Samples
 from sats.data.transforms import MEAN, STD, TestTransform, TrainTransform
 from sats.types import Batch
 
@@ -152,3 +154,88 @@ def test_crops_for_evaluation_come_from_square_images_too() -> None:
     source = FakeSource(masks, names(1))
     (batch,) = evaluation_batches(samples(source), TestTransform(crop=40), 1, 0, torch.device("cpu"))
     assert batch.labels.shape == (1, 40, 40)
+
+
+# --- exemplars --------------------------------------------------------------------------------------------------------
+
+
+def with_exemplars(images: int, exemplars: int, batch_size: int, accumulation: int = 1) -> TrainLoader:
+    """A loader whose labels tell which image they came from; exemplars have the numbers after the others'."""
+    masks = tuple(np.full((8, 8), index, dtype=np.uint8) for index in range(images + exemplars))
+    everything = samples(FakeSource(masks, names(images + exemplars)))
+    parts = [
+        dataclasses.replace(everything, indices=part)
+        for part in np.split(everything.indices, [images, images + exemplars // 2])
+    ]
+    return TrainLoader(
+        samples=parts[0],
+        exemplars=Joined(tuple(parts[1:])),
+        transform=TrainTransform(8, scale=(1.0, 1.0)),
+        batch_size=batch_size,
+        seed=(0, 1),
+        accumulation=accumulation,
+    )
+
+
+@settings(max_examples=150)
+@given(
+    images=st.integers(1, 30),
+    exemplars=st.integers(1, 20),
+    micro_batch=st.integers(1, 5),
+    accumulation=st.integers(1, 3),
+    processes=st.integers(1, 3),
+    iteration=st.integers(0, 40),
+)
+def test_half_of_every_batch_are_exemplars_however_it_is_cut(
+    images: int, exemplars: int, micro_batch: int, accumulation: int, processes: int, iteration: int
+) -> None:
+    batch_size = micro_batch * accumulation * processes
+    assume(batch_size > 1)
+    whole = with_exemplars(images, exemplars, batch_size)
+    order = whole.order(iteration // whole.iterations_per_epoch)
+    (batch,) = whole.micro_batches(iteration, order)
+    assert sum(ticket[1] >= images for ticket in batch) == batch_size // 2
+    assert len(set(batch)) == batch_size  # whoever comes again is augmented anew
+    shares = [
+        dataclasses.replace(whole, accumulation=accumulation, process=process, processes=processes).micro_batches(
+            iteration, order
+        )
+        for process in range(processes)
+    ]
+    assert [ticket for parts in zip(*shares, strict=True) for part in parts for ticket in part] == batch
+    for part in (part for share in shares for part in share):
+        assert abs(sum(ticket[1] >= images for ticket in part) - micro_batch * (batch_size // 2) / batch_size) < 1
+
+
+def test_an_epoch_is_one_pass_over_the_new_images_and_repeats_exemplars_evenly() -> None:
+    batches = with_exemplars(images=12, exemplars=5, batch_size=6)
+    assert batches.iterations_per_epoch == 4  # not 2
+    epochs = [Counter(ids(list(batches.batches(4 * epoch, 4 * epoch + 4)))) for epoch in range(3)]
+    for epoch in epochs:
+        assert [epoch[image] for image in range(12)] == [1] * 12
+        assert sorted(epoch[image] for image in range(12, 17)) == [2, 2, 2, 3, 3]
+    assert len({tuple(epoch.items()) for epoch in epochs}) == 3
+
+
+def test_more_exemplars_than_an_epoch_needs_take_turns() -> None:
+    batches = with_exemplars(images=4, exemplars=30, batch_size=4)
+    seen = Counter(ids(list(batches.batches(0, 2 * 40))))
+    assert all(seen[image] for image in range(34))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_batches_with_exemplars_can_start_anywhere_on_any_number_of_workers() -> None:
+    batches = with_exemplars(images=9, exemplars=4, batch_size=6, accumulation=2)
+    whole = list(batches.batches(0, 7))
+    for start in (1, 3, 6):
+        assert same(list(batches.batches(start, 7)), whole[2 * start :])
+    assert same(list(dataclasses.replace(batches, workers=2).batches(0, 7)), whole)
+
+
+def test_one_pass_leaves_exemplars_out() -> None:
+    assert sorted(ids(list(with_exemplars(images=7, exemplars=4, batch_size=4).one_pass()))) == list(range(7))
+
+
+def test_a_batch_of_one_has_no_half() -> None:
+    with pytest.raises(ValueError, match="2 or more"):
+        with_exemplars(images=4, exemplars=1, batch_size=1)

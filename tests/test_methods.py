@@ -162,7 +162,7 @@ def test_only_those_that_need_a_teacher_get_one() -> None:
     assert not needs_teacher(sats, STEP_0)
 
 
-OWN_STEP_0 = ("dft", "joint", "lwf-mc", "ssul")
+OWN_STEP_0 = ("dft", "ewc", "joint", "lwf-mc", "pi", "rw", "ssul")
 
 
 def test_step_0_is_plain_cross_entropy_so_that_methods_share_it() -> None:

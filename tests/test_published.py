@@ -103,6 +103,18 @@ def test_what_all_published_runs_share(name: str, method: str) -> None:
     assert (config.data.saliency == "everywhere") == (method == "ssul" and name.startswith("ade"))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_published_memory(method: str) -> None:
+    """100 exemplars on VOC and 300 on ADE20K: SSUL README.md; SATS, section 4; joint training has none."""
+    for data, protocol, size in (("voc", "15-1", 100), ("ade", "100-50", 300)):
+        plain, memory = recipe(f"{data}-{protocol}", method), recipe(f"{data}-{protocol}-m", method)
+        assert plain.memory.size == 0
+        assert memory.memory.size == (0 if method == "joint" else size)
+        assert memory.memory.selection == ("ssul" if method == "ssul" else "balanced")
+        assert memory.memory.labels == "own"
+        assert optimisation(plain) == optimisation(memory)
+
+
 def test_voc_is_learned_in_the_fields_order() -> None:
     order = recipe("voc-15-1", "sats").stream.order
     assert (order[0], order[14], order[15], order[19]) == ("aeroplane", "person", "pottedplant", "tvmonitor")

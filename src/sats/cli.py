@@ -14,6 +14,7 @@ from sats import __version__
 from sats.config import unknown
 from sats.errors import RunError
 from sats.methods import METHODS
+from sats.published import WITH_MEMORY
 from sats.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ see what was kept.
   sats data check DIR [--protocol A-B]     problems, classes, steps of a folder
   sats runs [DIR]                          the runs there, and how far they are
 
-{_wrapped("recipes", RECIPES)}
+{_wrapped("recipes", [name for name in RECIPES if not name.endswith(WITH_MEMORY)])}
+  (voc and ade: published settings; with -m behind: with memory)
 {_wrapped("methods", sorted(METHODS))}
 
 `sats COMMAND --help` lists a command's flags,

@@ -15,7 +15,7 @@ from typeguard import TypeCheckError, check_type
 
 from sats.methods import METHODS, Method, method_name
 from sats.methods.base import freezes_encoder
-from sats.types import MIN_SIDE, Future, Setting
+from sats.types import MIN_SIDE, ExemplarLabels, Future, Selection, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -186,6 +186,20 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """Exemplars: images of earlier steps that are learned from again; see docs/memory.md."""
+
+    size: int = 0
+    """Exemplars in all; 0: no memory."""
+    selection: Selection = "balanced"
+    """The same number for each class; at random; or balanced by what the model sees as well (SSUL)."""
+    labels: ExemplarLabels = "own"
+    """Labels of the step an exemplar comes from; "seen": of every class up to now, a leak that some codes have."""
+    copy: bool = False
+    """Keep copies of the exemplars in the run's folder, so that the old data may be gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How a step's model is measured."""
 
@@ -215,6 +229,8 @@ class RunConfig(Generic[MethodT_co]):
     """The optimizer and its schedule."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """A step's training."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """Exemplars of earlier steps."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How a step's model is measured."""
     seed: int = 0
@@ -258,6 +274,14 @@ def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             "Only methods with reserved rows (ssul, dft) can start new rows from them: choose another --method.init.",
         ),
         (
+            config.method.data == "all" and config.memory.size > 0,
+            "A method that trains once on everything has no earlier step to keep exemplars of: leave out memory.size.",
+        ),
+        (
+            config.memory.size > 0 and train.batch_size < 2,
+            "With a memory, half of each batch are exemplars: make train.batch_size 2 or more, or memory.size 0.",
+        ),
+        (
             train.batch_size % train.accumulation > 0,
             (
                 f"A batch of {train.batch_size} does not divide into {train.accumulation} equal parts: "
@@ -293,6 +317,7 @@ def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
         "optim.lr_later": (optim.lr_later, 0, math.inf),
         "optim.warmup": (optim.warmup, 0, 1),
         "optim.clip": (optim.clip, 0, math.inf),
+        "memory.size": (config.memory.size, 0, math.inf),
         "evaluation.batch_size": (config.evaluation.batch_size, 1, math.inf),
         "method.pretuning.epochs": (config.method.pretuning.epochs, 1, math.inf),
         "method.attention_transfer.weight": (config.method.attention_transfer.weight, 0, math.inf),

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` beside ``path`` and rename it into place."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write; once on disk it takes the place of ``path``, unless there was an error."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.write_text(text, encoding="utf-8")
+    yield beside
     _sync(beside)
     beside.replace(path)
 

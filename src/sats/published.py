@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from sats.config import (
     DataConfig,
     EvaluationConfig,
+    MemoryConfig,
     ModelConfig,
     OptimConfig,
     RunConfig,
@@ -21,6 +22,8 @@ from sats.config import (
 )
 from sats.methods import Method, method_name
 
+WITH_MEMORY = "-m"
+"""Ends the name of a recipe with the published memory."""
 Settings = dict[str, Any]
 Part = TypeVar("Part")
 
@@ -126,11 +129,15 @@ BY_PROTOCOL: dict[tuple[str, str, str], Settings] = {
 NEST_ON_ADE: Settings = {"method.pretuning.epochs": 15, "method.pretuning.lr_factor": 500.0}
 
 
-def published(data: str, protocol: str, method: Method) -> RunConfig[Method]:
-    """The published run of ``method`` on the benchmark ``data`` under ``protocol``; methods without one have MiB's."""
+def published(data: str, protocol: str, memory: bool, method: Method) -> RunConfig[Method]:
+    """The published run of ``method`` on the benchmark ``data`` under ``protocol``; methods without one have MiB's.
+
+    With ``memory`` it is the one called -M.
+    """
     benchmark, name = BENCHMARKS[data], method_name(method)
+    memory = memory and method.data == "stream"
     config = RunConfig(
-        recipe=f"{data}-{protocol}",
+        recipe=f"{data}-{protocol}{WITH_MEMORY if memory else ''}",
         method=method,
         data=DataConfig(source="folder", root=".", has_background="yes"),
         stream=StreamConfig(protocol=protocol, order=benchmark.order),
@@ -138,6 +145,9 @@ def published(data: str, protocol: str, method: Method) -> RunConfig[Method]:
         optim=OptimConfig(),
         train=TrainConfig(epochs=benchmark.epochs),
         evaluation=EvaluationConfig(),
+        memory=MemoryConfig(
+            size=benchmark.exemplars if memory else 0, selection="ssul" if name == "ssul" else "balanced"
+        ),
     )
     settings = {
         **FAMILY,

@@ -18,7 +18,7 @@ from sats.config import (
     unknown,
 )
 from sats.methods import METHODS, Method
-from sats.published import BENCHMARKS, published
+from sats.published import BENCHMARKS, WITH_MEMORY, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +71,8 @@ RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {
     "scenes": scenes,
     "folder": folder,
     **{
-        f"{data}-{protocol}": partial(published, data, protocol)
+        f"{data}-{protocol}{ending}": partial(published, data, protocol, bool(ending))
+        for ending in ("", WITH_MEMORY)
         for data, benchmark in BENCHMARKS.items()
         for protocol in benchmark.protocols
     },

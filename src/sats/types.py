@@ -24,6 +24,10 @@ Pooling = Literal["class", "global", "none", "class-pair"]
 """How attention rows are pooled before they are compared."""
 Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
 """Which images and labels a step sees."""
+Selection = Literal["balanced", "random", "ssul"]
+"""How exemplars are chosen."""
+ExemplarLabels = Literal["own", "seen"]
+"""Which classes an exemplar carries as labels."""
 Future = Literal["background", "ignore"]
 """What test pixels of classes not yet learned count as."""
 

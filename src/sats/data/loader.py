@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sats.data.stream import Joined
 from sats.data.transforms import MEAN, STD
 from sats.types import BACKGROUND, UNKNOWN, Batch
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from sats.data.transforms import TestTransform, TrainTransform
 
 Ticket = tuple[int, int, int]
-"""Epoch, position in the sample list, and how often that position came before in the epoch."""
+"""Epoch, position in the sample list (exemplars follow the step's images), and how often it came before in the epoch.
+"""
 
 
 Sample = tuple[torch.Tensor, torch.Tensor]
@@ -34,7 +37,7 @@ Sample = tuple[torch.Tensor, torch.Tensor]
 class _TrainSet(Dataset[Sample | ValueError]):
     """Augmented samples; each draw is seeded by (seed, epoch, sample), so that workers do not matter."""
 
-    samples: Samples
+    samples: Joined
     transform: TrainTransform
     seed: Sequence[int]
 
@@ -50,7 +53,7 @@ class _TrainSet(Dataset[Sample | ValueError]):
 
 @dataclass(frozen=True)
 class _TestSet(Dataset[Sample | ValueError]):
-    samples: Samples
+    samples: Samples | Joined
     transform: TestTransform
 
     def __getitem__(self, position: int) -> Sample | ValueError:
@@ -69,12 +72,16 @@ class TrainLoader:
     ``batch_size`` images make one update, in ``accumulation`` micro-batches; with several processes each takes its
     share of every micro-batch. ``seed`` (any number of integers) decides order and augmentation. Fewer images than a
     batch are repeated to fill it; otherwise an epoch's incomplete last batch is dropped.
+
+    With ``exemplars``, they are half of every batch (rounded down), spread evenly over it, and an epoch is one pass
+    over ``samples`` in the other halves. Exemplars are drawn anew in each epoch, and repeated where they are too few.
     """
 
     samples: Samples
     transform: TrainTransform
     batch_size: int
     seed: Sequence[int]
+    exemplars: Joined = field(default_factory=Joined)
     accumulation: int = 1
     workers: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -87,6 +94,18 @@ class TrainLoader:
                 f"A batch of {self.batch_size} cannot be shared evenly by {self.processes} processes in "
                 f"{self.accumulation} micro-batches: choose a multiple of {self.accumulation * self.processes}."
             )
+        if self.batch_size < 2 and len(self.exemplars):
+            raise ValueError("A batch of 1 image has no half for exemplars: make it 2 or more.")
+
+    @property
+    def exemplars_per_batch(self) -> int:
+        """Exemplars in one update."""
+        return self.batch_size // 2 if len(self.exemplars) else 0
+
+    @property
+    def new_per_batch(self) -> int:
+        """The step's own images in one update."""
+        return self.batch_size - self.exemplars_per_batch
 
     @property
     def micro_batch_size(self) -> int:
@@ -96,36 +115,58 @@ class TrainLoader:
     @property
     def iterations_per_epoch(self) -> int:
         """Updates in one pass over the data, at least 1."""
-        return max(1, len(self.samples) // self.batch_size)
+        return max(1, len(self.samples) // self.new_per_batch)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """The micro-batches of iterations ``start`` to ``stop``, in order, ``accumulation`` for each."""
         yield from self._load(_Schedule(self, range(start, stop)))
 
     def one_pass(self) -> Iterator[Batch]:
-        """This process's share of all images once, augmented, for statistics; the last batch may be smaller."""
+        """This process's share of the step's own images once, augmented, for statistics; exemplars are left out.
+
+        The last batch may be smaller.
+        """
         size = self.micro_batch_size
         mine = range(self.process, len(self.samples), self.processes)
         epoch = 2**31  # draws of its own, shared with no training epoch
         tickets = [(epoch, position, 0) for position in mine]
         yield from self._load([tickets[first : first + size] for first in range(0, len(tickets), size)])
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """The samples of ``epoch`` in the order in which they are drawn."""
-        return np.random.default_rng([*self.seed, epoch]).permutation(len(self.samples))
+    def order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The positions of the step's images, and of the exemplars, in the order in which ``epoch`` draws them."""
+        count = len(self.samples)
+        new = np.random.default_rng([*self.seed, epoch]).permutation(count)
+        exemplars = np.random.default_rng([*self.seed, epoch, 1]).permutation(len(self.exemplars))
+        return new, count + exemplars
 
-    def micro_batches(self, iteration: int, order: NDArray[np.int64]) -> list[list[Ticket]]:
+    def micro_batches(self, iteration: int, order: tuple[NDArray[np.int64], NDArray[np.int64]]) -> list[list[Ticket]]:
         """This process's micro-batches of an iteration, whose epoch draws in ``order``."""
         epoch, update = divmod(iteration, self.iterations_per_epoch)
-        slots = range(update * self.batch_size, (update + 1) * self.batch_size)
-        tickets = [(epoch, int(order[slot % len(order)]), slot // len(order)) for slot in slots]
+        new = _draw(epoch, update, order[0], self.new_per_batch)
+        tickets = interleaved(new, _draw(epoch, update, order[1], self.exemplars_per_batch))
         size = self.micro_batch_size
         shares = [tickets[first : first + size] for first in range(0, self.batch_size, size)]
         return shares[self.process :: self.processes]
 
     def _load(self, tickets: Iterable[list[Ticket]]) -> Iterator[Batch]:
-        dataset = _TrainSet(self.samples, self.transform, self.seed)
+        dataset = _TrainSet(Joined((self.samples, *self.exemplars.parts)), self.transform, self.seed)
         yield from _load_batches(dataset, tickets, self.workers, self.device)
+
+
+def _draw(epoch: int, update: int, order: NDArray[np.int64], count: int) -> list[Ticket]:
+    """The tickets of the ``count`` samples that an update of ``epoch`` takes, one after another, of ``order``."""
+    slots = range(update * count, (update + 1) * count)
+    return [(epoch, int(order[slot % len(order)]), slot // len(order)) for slot in slots]
+
+
+def interleaved(first: Sequence[Ticket], second: Sequence[Ticket]) -> list[Ticket]:
+    """Both sequences in their order, mixed so evenly that any stretch has its share of each, to less than one."""
+    total = len(first) + len(second)
+    ends = [place * len(second) // total for place in range(total + 1)]
+    return [
+        second[now] if after > now else first[place - now]
+        for place, (now, after) in enumerate(itertools.pairwise(ends))
+    ]
 
 
 @dataclass(frozen=True)
@@ -136,7 +177,7 @@ class _Schedule:
     iterations: range
 
     def __iter__(self) -> Iterator[list[Ticket]]:
-        epoch, order = -1, np.empty(0, dtype=np.int64)
+        epoch, order = 0, self.loader.order(0)
         for iteration in self.iterations:
             if iteration // self.loader.iterations_per_epoch != epoch:
                 epoch = iteration // self.loader.iterations_per_epoch
@@ -162,15 +203,27 @@ def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device, m
 def evaluation_batches(
     samples: Samples, transform: TestTransform, batch_size: int, workers: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Every sample once, images of equal size together, nothing padded; at most ``batch_size`` in a batch."""
+    """Every sample once, in the batches of `evaluation_plan`."""
+    plan = evaluation_plan(samples, transform, batch_size)
+    yield from planned_batches(samples, transform, plan, workers, device)
+
+
+def evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_size: int) -> list[list[int]]:
+    """The positions of each batch: images of equal size together, so that nothing is padded; at most ``batch_size``."""
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position in range(len(samples)):
         groups[transform.shape(samples.size(position))].append(position)
-    plan = [
+    return [
         members[first : first + batch_size]
         for members in groups.values()
         for first in range(0, len(members), batch_size)
     ]
+
+
+def planned_batches(
+    samples: Samples | Joined, transform: TestTransform, plan: list[list[int]], workers: int, device: torch.device
+) -> Iterator[Batch]:
+    """The batches of ``plan``, which lists the positions of each."""
     yield from _load_batches(_TestSet(samples, transform), plan, workers, device)
 
 
@@ -190,7 +243,7 @@ def _load_batches(
         if isinstance(loaded, ValueError):
             raise loaded
         images, labels = loaded
-        yield to_batch(images, labels, device, marked=dataset.samples.saliency is not None)
+        yield to_batch(images, labels, device, marked=dataset.samples.is_marked)
 
 
 def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:

@@ -168,6 +168,52 @@ class Samples:
         """Height and width of an image, without decoding it."""
         return self.source.size(int(self.indices[position]))
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether labels may be UNKNOWN."""
+        return self.saliency is not None
+
+    def presence(self, num_channels: int) -> NDArray[np.bool_]:
+        """Which of the first channels each image's labels hold: [images, channels]; column 0 is never asked for."""
+        in_source = self.source.presence()[self.indices]
+        found = np.zeros((len(self), num_channels), dtype=bool)
+        for index in range(in_source.shape[1]):
+            found[:, self.table[index]] |= in_source[:, index]
+        return found
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several samples as one, ``parts`` one after the other."""
+
+    parts: tuple[Samples, ...] = ()
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether labels may be UNKNOWN, in some part."""
+        return any(part.is_marked for part in self.parts)
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, position: int) -> tuple[Image.Image, NDArray[np.uint8]]:
+        """An RGB image and its labels [H, W]."""
+        part, within = self._find(position)
+        return part[within]
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width of an image, without decoding it."""
+        part, within = self._find(position)
+        return part.size(within)
+
+    def _find(self, position: int) -> tuple[Samples, int]:
+        """The part that holds ``position``, and where in it."""
+        for part in self.parts:
+            if position < len(part):
+                return part, position
+            position -= len(part)
+        raise IndexError(f"There are only {len(self)} samples.")
+
 
 def samples_by_name(source: Source, classes: Sequence[str], future: Future) -> Samples:
     """Every image of ``source``, labelled with the channels of ``classes`` (background first) by their names.
@@ -191,7 +237,8 @@ class Stream:
     """The steps of a data source under a protocol and a setting.
 
     ``groups`` lists the source's class indices that each step learns; channels of the model follow that order,
-    after the background. ``all_at_once`` makes one step of them, with every label: joint training.
+    after the background. ``all_at_once`` makes one step of them, with every label: joint training. The images of
+    the first ``learned`` steps may be gone.
     """
 
     def __init__(
@@ -202,6 +249,7 @@ class Stream:
         setting: Setting = "overlapped",
         seed: int = 0,
         all_at_once: bool = False,
+        learned: int = 0,
     ) -> None:
         self.train_source, self.test_source, self.setting = train, test, setting
         self.num_first = BACKGROUND + 1 + len(groups[0])
@@ -210,7 +258,7 @@ class Stream:
         self.groups = [list(group) for group in groups]
         self.steps = steps_of([len(group) for group in self.groups])
         self._images = assign_images(train.presence(), self.groups, setting, seed)
-        for group, images in zip(self.groups, self._images, strict=True):
+        for group, images in zip(self.groups[learned:], self._images[learned:], strict=True):
             if not len(images):
                 raise ValueError(
                     f"No training image for the step that learns {', '.join(self._name(index) for index in group)} "
@@ -231,9 +279,16 @@ class Stream:
 
     def train_samples(self, step: Step) -> Samples:
         """The step's training images; old classes are background in their labels (but not in "sequential")."""
+        return Samples(self.train_source, self._images[step.index], self.own_labels(step))
+
+    def own_labels(self, step: Step) -> NDArray[np.uint8]:
+        """The channel of each source id [256] in ``step``'s own training labels."""
         first = 0 if self.setting == "sequential" else step.index
-        table = self._table(first, step.index, unseen=BACKGROUND)
-        return Samples(self.train_source, self._images[step.index], table)
+        return self._table(first, step.index, unseen=BACKGROUND)
+
+    def seen_labels(self, step: Step) -> NDArray[np.uint8]:
+        """The channel of each source id [256] where every class seen up to ``step`` is labelled."""
+        return self._table(0, step.index, unseen=BACKGROUND)
 
     def test_samples(self, step: Step, future: Future) -> Samples:
         """Every test image, labelled with all classes seen so far; later ones are background or ignored."""

@@ -44,13 +44,17 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     )
 
 
-def build_stream(config: RunConfig[Method]) -> Stream:
-    """The steps of the data under the configured protocol, setting and class order."""
+def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream:
+    """The steps of the data under the configured protocol, setting and class order.
+
+    The images of the first ``learned`` steps may be gone.
+    """
     train = open_source(config, config.data.train_split)
     test = open_source(config, config.data.test_split)
     settings = config.stream
     groups = class_groups(train.classes, settings.protocol, settings.steps, settings.order, settings.order_seed)
-    return Stream(train, test, groups, settings.setting, seed=config.seed, all_at_once=config.method.data == "all")
+    at_once = config.method.data == "all"
+    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned)
 
 
 def train_loader(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sats.engine import build
+from sats.models.checkpoint import load as load_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sats.engine.log import Log
     from sats.engine.run_folder import RunFolder
     from sats.methods import Method
+    from sats.models.segmenter import Segmenter
     from sats.types import Batch, Step
 
 
@@ -40,8 +42,14 @@ class Run:
         return self.config.method
 
 
+def finished_model(run: Run, step: Step) -> Segmenter:
+    """The saved model that ``step`` ended with, on the CPU."""
+    groups = [earlier.num_new for earlier in run.stream.steps[: step.index + 1]]
+    return load_model(run.folder.step(step.index) / "model", groups)
+
+
 def make_loader(run: Run, step: Step) -> TrainLoader:
-    """This process's batches of ``step``."""
+    """This process's batches of ``step``, without exemplars."""
     accelerator = run.accelerator
     return build.train_loader(
         run.config, run.stream, step, accelerator.device, accelerator.process_index, accelerator.num_processes
@@ -49,7 +57,7 @@ def make_loader(run: Run, step: Step) -> TrainLoader:
 
 
 def one_pass(run: Run, loader: TrainLoader, title: str) -> Iterator[Batch]:
-    """One pass over a step's data, under a progress bar; nothing is read unless somebody iterates."""
+    """One pass over a step's own images, under a progress bar; nothing is read unless somebody iterates."""
     total = -(-len(loader.samples) // (loader.micro_batch_size * loader.processes))
     return run.log.follow(loader.one_pass(), title, total)
 

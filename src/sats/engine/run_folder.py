@@ -49,6 +49,16 @@ class RunFolder:
         """Where an unfinished step's checkpoints are."""
         return self.path / "checkpoint"
 
+    @property
+    def memory_path(self) -> Path:
+        """The exemplars after each finished step."""
+        return self.path / "memory.json"
+
+    @property
+    def copies(self) -> Path:
+        """Where the exemplars' copies are."""
+        return self.path / "memory"
+
     def discard_checkpoints(self) -> None:
         """Remove the checkpoints of a step that is finished."""
         if self.checkpoints.exists():
@@ -75,10 +85,14 @@ class RunFolder:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
         return self.path / f"step-{index}"
 
+    def steps(self) -> list[dict[str, object]]:
+        """What each step learns, and from how many images; empty while its data was not opened yet."""
+        path = self.path / STEPS
+        return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+
     def num_steps(self) -> int:
         """How many steps the run has; 0 while that is not known, as its data was not opened yet."""
-        path = self.path / STEPS
-        return len(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0
+        return len(self.steps())
 
     def is_finished(self) -> bool:
         """Whether every step is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,13 +14,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sats.data.loader import evaluation_batches
-from sats.engine import build
+from sats.engine import build, memory
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.pretune import pretune
-from sats.engine.run import Run, make_loader, one_pass, seed_everything
+from sats.engine.run import Run, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
@@ -54,14 +55,16 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     if accelerator.num_processes > 1:
         raise ValueError("A run cannot be shared by several processes yet: start it with one.")
     log = log or Log(folder.metrics_path, quiet=not accelerator.is_main_process)
-    run = Run(config, folder, build.build_stream(config), accelerator, log)
+    run = Run(config, folder, build.build_stream(config, len(folder.scores())), accelerator, log)
     folder.write("environment.json", json.dumps(environment(accelerator), indent=2) + "\n")
     write_steps(run)
     if config.start_from and not folder.step(0).exists():
         adopt_step0(run, Path(config.start_from).expanduser())
     for step in run.stream.steps[len(folder.scores()) :]:
         try:
+            memory.complete(run)
             train_step(run, step)
+            memory.complete(run)
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
@@ -72,9 +75,10 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
 
 def write_steps(run: Run) -> None:
     """Write down which classes each step learns, and from how many images."""
-    steps = [
+    learned = run.folder.steps()[: len(run.folder.scores())]  # stays as it was: those images may be gone
+    steps = learned + [
         {"learns": run.stream.new_names(step), "images": len(run.stream.train_samples(step))}
-        for step in run.stream.steps
+        for step in run.stream.steps[len(learned) :]
     ]
     run.folder.write(STEPS, json.dumps(steps, indent=2, ensure_ascii=False) + "\n")
 
@@ -87,8 +91,9 @@ def train_step(run: Run, step: Step) -> None:
     if step.index > 0:
         model.grow(step, run.stream.new_names(step), run.method.init)
     model.to(run.accelerator.device).train()
-    loader = make_loader(run, step)
-    run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {len(loader.samples)} images")
+    loader = dataclasses.replace(make_loader(run, step), exemplars=memory.exemplars(run, step))
+    material = f"{len(loader.samples)} images{memory.described(run, step)}"
+    run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
     saved = saved_progress(run, step)
     if step.index > 0 and run.method.init == "nest" and saved is None:
         pretune(run, model, step, loader)
@@ -130,10 +135,9 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
     if step.index == 0:
         model, state = build.first_model(run.config, run.stream), {}
     else:
-        previous = run.folder.step(step.index - 1)
-        groups = [earlier.num_new for earlier in run.stream.steps[: step.index]]
-        model = load_model(previous / "model", groups)
-        state = load_file(previous / STATE) if (previous / STATE).is_file() else {}
+        model = finished_model(run, run.stream.steps[step.index - 1])
+        stored = run.folder.step(step.index - 1) / STATE
+        state = load_file(stored) if stored.is_file() else {}
     return model.to(run.accelerator.device), to_device(run, state)
 
 

@@ -73,7 +73,10 @@ class Method(ABC):
         """Freeze or restructure the grown model before a step's training; the switches of every method come after."""
 
     def begin_step(self, context: Context, loader: Iterable[Batch]) -> None:
-        """Gather statistics into ``context.state`` before a fresh step; ``loader`` is one pass over its data."""
+        """Gather statistics into ``context.state`` before a fresh step.
+
+        ``loader`` is one pass over the step's new images; exemplars of earlier steps are not among them.
+        """
 
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
         """The labels [B, H, W] to learn from: the step's own, unless a method knows better."""
@@ -91,7 +94,7 @@ class Method(ABC):
         """Read or add to gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
 
     def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
-        """Consolidate after a step's training; ``loader`` is one pass over its data."""
+        """Consolidate after a step's training; ``loader`` is one pass over its new images, without exemplars."""
 
     def scores(self, logits: Tensor, num_classes: int) -> Tensor:
         """Class scores [B, ``num_classes``, H, W] to take the argmax of.

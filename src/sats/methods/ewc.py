@@ -68,3 +68,7 @@ class Ewc(Method, name="ewc"):
     def end_step(self, context: Context, loader: Iterable[Batch]) -> None:
         """Remember where the parameters are."""
         conclude(context)
+
+    def step0_key(self) -> str:
+        """A key of its own: importances are gathered from step 0 on."""
+        return f"cross-entropy, with the importances of ewc (alpha {self.alpha})"

@@ -59,7 +59,8 @@ def penalty_term(context: Context, weight: float) -> Tensor:
         losses.penalty(context.state[IMPORTANCE + name], parameter.detach(), context.state[REFERENCE + name])
         for name, parameter in _penalised(context).items()
     ]
-    return weight * sum(terms[1:], start=terms[0])
+    nothing = next(iter(trained(context).values())).detach().new_zeros(())
+    return weight * sum(terms, start=nothing)
 
 
 def add_penalty(context: Context, weight: float) -> None:

@@ -77,3 +77,7 @@ class Pi(Method, name="pi"):
             )
             context.state[TOTAL + name] = context.state.get(TOTAL + name, found.detach().new_zeros(found.shape)) + found
         conclude(context, INTEGRAL, START, BEFORE)
+
+    def step0_key(self) -> str:
+        """A key of its own: importances are gathered from step 0 on."""
+        return "cross-entropy, with the importances of pi"

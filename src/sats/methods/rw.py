@@ -90,3 +90,7 @@ class Rw(Method, name="rw"):
             score = state[SCORE + name].clamp(min=0)
             state[OLD_SCORE + name] = (score + state[OLD_SCORE + name]) / 2 if OLD_SCORE + name in state else score
         conclude(context, SCORE, BEFORE, UPDATES)
+
+    def step0_key(self) -> str:
+        """A key of its own: importances are gathered from step 0 on."""
+        return f"cross-entropy, with the importances of rw (alpha {self.alpha}, every {self.every})"
