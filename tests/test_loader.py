@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.loader import TrainLoader, evaluation_batches, to_batch
+from sats.data.loader import TrainLoader, evaluation_batches, sensible_workers, to_batch
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import MEAN, STD, TestTransform, TrainTransform
 from sats.types import Batch
@@ -126,6 +126,26 @@ def test_evaluation_groups_equal_sizes_and_reads_every_image_once() -> None:
     assert shapes == [(1, 5, 5), (1, 8, 6), (2, 6, 8), (2, 8, 6)]
     total = sum(int(batch.labels.sum()) for batch in batches)
     assert total == sum(int(mask.sum()) for mask in masks)
+
+
+def test_evaluation_is_shared_by_whole_batches() -> None:
+    source = random_source(3, 7)
+
+    def batches(share: slice) -> list[Batch]:
+        found = evaluation_batches(samples(source), TestTransform(), 2, 0, torch.device("cpu"), share)
+        return list(found)
+
+    whole = batches(slice(None))
+    assert len(whole) == 4
+    assert same(batches(slice(0, None, 3)), whole[::3])
+    assert same(batches(slice(2, None, 3)), whole[2::3])
+    assert batches(slice(5, None, 6)) == []
+
+
+def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert [sensible_workers(torch.device("cuda"), processes) for processes in (1, 4, 16)] == [8, 3, 1]
+    assert sensible_workers(torch.device("cpu"), 2) == 0
 
 
 class Broken(FakeSource):

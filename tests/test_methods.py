@@ -221,9 +221,16 @@ def test_thresholds_are_gathered_over_all_batches_and_summed_over_processes() ->
     assert torch.equal(where.state[THRESHOLDS], alone)
 
 
-def test_no_data_to_gather_from_is_refused() -> None:
-    with pytest.raises(ValueError, match="no images"):
-        gather_thresholds(step1(METHODS["sats"]()), [])
+def test_a_process_without_images_takes_the_thresholds_of_the_others() -> None:
+    where = step1(METHODS["sats"]())
+    assert where.teacher is not None
+    others, data = losses.EntropyHistogram(3, torch.device("cpu")), batch(STEP_1, 0)
+    with torch.no_grad():
+        others.add(data.labels, where.teacher(data.images).pixel_logits)
+        gather_thresholds(dataclasses.replace(where, sum_over_processes=lambda counts: counts + others.counts), [])
+        found = where.state[THRESHOLDS]
+        gather_thresholds(where, [data])
+    assert torch.equal(found, where.state[THRESHOLDS])
 
 
 def test_a_model_without_attention_is_refused() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from sats.engine import launch
 from sats.engine.run_folder import RunFolder, create_run, open_run, unused_folder
 from sats.methods import method_name
 
@@ -25,17 +27,19 @@ def train(config: RunConfig[Method], out: Path | str = "") -> list[Scores]:
     """Train every step of ``config`` and return the scores after each.
 
     ``out`` is the run's folder, new or empty; by default a free name below ``runs/``. ValueError for settings,
-    data or a folder that do not fit; RunError when the run cannot go on.
+    data or a folder that do not fit; RunError when the run cannot go on. Under torchrun every process calls this, and
+    the main one's arguments count.
     """
-    return run(start(config, out))
+    return run(start(config, out) if launch.is_main() else None)
 
 
 def resume(folder: Path | str) -> list[Scores]:
     """Go on with the interrupted run in ``folder`` and return the scores after each step.
 
     The end is the same, bit for bit on a CPU, as if it had never been interrupted. A finished run is left as it is.
+    Under torchrun every process calls this.
     """
-    return run(open_run(Path(folder).expanduser()))
+    return run(open_run(Path(folder).expanduser()) if launch.is_main() else None)
 
 
 def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
@@ -77,14 +81,30 @@ def be_patient_on_a_busy_machine() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def run(folder: RunFolder) -> list[Scores]:
-    """Train what is left to do in a run's folder, which no other process may touch meanwhile."""
+def run(folder: RunFolder | None) -> list[Scores]:
+    """Train what is left to do in a run's folder, which no other run may touch meanwhile.
+
+    Where several processes share the run, ``folder`` is what the main one has; the others learn it here. There is
+    nothing to do if the main one has None.
+    """
     be_patient_on_a_busy_machine()
+    from sats.engine import processes
     from sats.engine.train import train as train_steps
 
-    with folder.held():
+    with folder.held() if folder else nullcontext(), processes.telling_once():
+        processes.join()
+        told = processes.from_main(folder.absolute() if folder else None)
+        if told is None:
+            return []
         try:
-            return train_steps(folder.config(), folder)
+            return train_steps(told.config(), folder or told)
         except ValueError:  # a mistake in the settings or the data
-            folder.discard_unless_begun()
+            if folder:
+                folder.discard_unless_begun()
             raise
+
+
+def dismiss() -> None:
+    """Let the processes that wait for the main one go, where it has nothing to train after all."""
+    if launch.processes() > 1:
+        run(None)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sats import __version__
 from sats.config import unknown
-from sats.errors import RunError
+from sats.engine import launch
+from sats.errors import RunError, StoppedElsewhereError
 from sats.methods import METHODS
 from sats.published import WITH_MEMORY
 from sats.recipes import RECIPES
@@ -36,6 +37,8 @@ COMMANDS = {
     "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
 }
+SHARED = ("train", "resume")
+"""What several processes can do together, under torchrun."""
 USAGE = f"""\
 sats {__version__}: teach a segmentation model new classes, keep the old ones,
 see what was kept.
@@ -69,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.formatwarning = _one_line
+            if not launch.is_main():  # the main process has the same
+                warnings.simplefilter("ignore")
             _dispatch(words)
     except ValueError as error:
         if not _is_ours(error):
@@ -84,11 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> None:
+    is_shared = bool(words) and words[0] in SHARED
+    if not is_shared and not launch.is_main():
+        return  # the main process says it all
     if not words or words[0] in ("-h", "--help"):
         print(USAGE, end="")
     elif words[0] == "--version":
         print(__version__)
     elif words[0] in COMMANDS:
+        if launch.processes() > 1 and not is_shared:
+            raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
         module, function = COMMANDS[words[0]]
         getattr(import_module(module), function)(words[1:])
     else:
@@ -104,11 +114,12 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _complain(message: object, code: int, error: BaseException | None = None) -> int:
-    """One message, no traceback, unless SATS_DEBUG asks for it."""
+    """One message, no traceback, unless SATS_DEBUG asks for it; none where another process gave it."""
     cause = message if isinstance(message, BaseException) else error
     if os.environ.get("SATS_DEBUG") and cause is not None:
         raise cause
-    print(f"sats: {message}", file=sys.stderr)
+    if not isinstance(message, StoppedElsewhereError):
+        print(f"sats: {message}", file=sys.stderr)
     return code
 
 

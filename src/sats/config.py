@@ -172,7 +172,7 @@ class TrainConfig:
     colour: float = 0.0
     """Strength of random brightness, contrast and saturation."""
     workers: Annotated[int, _short("--workers")] = -1
-    """Processes that load images; -1: chosen for the device."""
+    """Processes that load images, for each that trains; -1: chosen for the device."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; "no" is float32."""
     checkpoint_minutes: float = 5.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Generic
@@ -12,12 +13,13 @@ import tyro
 from sats import api
 from sats.commands.tables import show_scores
 from sats.config import MethodT_co, RunConfig, read_config
+from sats.engine import launch
 from sats.engine.run_folder import open_run
 from sats.methods import METHODS, Method, method_name
 from sats.recipes import RECIPES, recipe, with_method
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sats.engine.run_folder import RunFolder
 
@@ -42,7 +44,11 @@ class ResumeArguments:
 
 def main(words: Sequence[str]) -> None:
     """Run ``sats train``: write the run's folder, then load torch and train."""
-    arguments = parse(words)
+    if not launch.is_main():  # the main process reads the flags, and says which folder it is
+        api.run(None)
+        return
+    with _help_for_all():
+        arguments = parse(words)
     folder = api.start(arguments.run, arguments.out)
     print(f"run folder: {folder.path}")
     _run(folder)
@@ -50,13 +56,29 @@ def main(words: Sequence[str]) -> None:
 
 def resume(words: Sequence[str]) -> None:
     """Run ``sats resume``."""
-    arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
+    if not launch.is_main():
+        api.run(None)
+        return
+    with _help_for_all():
+        arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
     folder = open_run(arguments.run.expanduser())
     if folder.is_finished():
         print(f"{folder.path} is finished already.")
         show_scores(folder.scores())
+        api.dismiss()
     else:
         _run(folder)
+
+
+@contextmanager
+def _help_for_all() -> Iterator[None]:
+    """Where the main process only shows a help text, the others need not wait any longer."""
+    try:
+        yield
+    except SystemExit as done:
+        if not done.code:
+            api.dismiss()
+        raise
 
 
 def _run(folder: RunFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -201,11 +202,16 @@ def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device, m
 
 
 def evaluation_batches(
-    samples: Samples, transform: TestTransform, batch_size: int, workers: int, device: torch.device
+    samples: Samples,
+    transform: TestTransform,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    share: slice = slice(None),
 ) -> Iterator[Batch]:
-    """Every sample once, in the batches of `evaluation_plan`."""
+    """Every sample once, in the batches of `evaluation_plan`; of several processes each takes its ``share`` of them."""
     plan = evaluation_plan(samples, transform, batch_size)
-    yield from planned_batches(samples, transform, plan, workers, device)
+    yield from planned_batches(samples, transform, plan[share], workers, device)
 
 
 def evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_size: int) -> list[list[int]]:
@@ -236,6 +242,7 @@ def _load_batches(
         batch_sampler=plan,  # type: ignore[arg-type]  # any iterable will do, as torch documents
         num_workers=workers,
         collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_run,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own, so that the global random state does not move
     )
@@ -244,6 +251,12 @@ def _load_batches(
             raise loaded
         images, labels = loaded
         yield to_batch(images, labels, device, marked=dataset.samples.is_marked)
+
+
+def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands it over)
+    """Let Ctrl-C and SIGTERM, which reach a whole group of processes, pass: the run ends its workers when it stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:
@@ -257,6 +270,9 @@ def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:
     return torch.stack(images), torch.stack(labels)
 
 
-def sensible_workers(device: torch.device) -> int:
-    """Loader processes when the user names no number: none on a CPU that trains, up to 8 beside a GPU."""
-    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) - 1))
+def sensible_workers(device: torch.device, processes: int = 1) -> int:
+    """Loader processes when the user names no number: none on a CPU that trains, up to 8 beside each GPU.
+
+    ``processes`` of the run share this machine's cores.
+    """
+    return 0 if device.type == "cpu" else min(8, max(1, (os.cpu_count() or 1) // processes - 1))

@@ -12,6 +12,7 @@ from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
 from sats.data.stream import Stream, class_groups
 from sats.data.transforms import TestTransform, TrainTransform
+from sats.engine import launch
 from sats.models import checkpoint
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ def train_samples(config: RunConfig[Method], stream: Stream, step: Step) -> Samp
 
 
 def workers(config: RunConfig[Method], device: torch.device) -> int:
-    """How many processes load images."""
-    return sensible_workers(device) if config.train.workers < 0 else config.train.workers
+    """How many processes load images for each that trains."""
+    chosen = config.train.workers
+    return sensible_workers(device, launch.processes_here()) if chosen < 0 else chosen
 
 
 def evaluation_transform(config: RunConfig[Method]) -> TestTransform:

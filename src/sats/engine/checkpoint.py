@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 VERSION = 1
 KEPT = 2
 MANIFEST = "checkpoint.json"
+RANDOM, BUFFER = "random.", "buffer."
+"""What the names of a process's own tensors begin with."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Checkpoint:
     """The state of a step after ``iteration`` updates; ``run`` is the fingerprint of the run it belongs to.
 
     ``model`` and ``state`` (the method's) map names to tensors; ``optimizer`` is its state dictionary, with the
-    gradient scaler's where there is one; ``random`` holds torch's random states by device.
+    gradient scaler's where there is one; ``random`` holds torch's random states by device. All of these are the
+    main process's; ``others`` has the `own_state` of each further process of the run.
     """
 
     run: str
@@ -39,6 +42,12 @@ class Checkpoint:
     optimizer: dict[str, Any]
     state: dict[str, Tensor]
     random: dict[str, Tensor]
+    others: tuple[dict[str, Tensor], ...] = ()
+
+    @property
+    def processes(self) -> int:
+        """How many processes shared the run."""
+        return 1 + len(self.others)
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
@@ -51,12 +60,15 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     save_file(_contiguous(checkpoint.model), beside / "model.safetensors")
     save_file(_contiguous(checkpoint.state), beside / "state.safetensors")
     save_file(_contiguous(checkpoint.random), beside / "random.safetensors")
+    for process, own in enumerate(checkpoint.others, start=1):
+        save_file(_contiguous(own), beside / f"process-{process}.safetensors")
     torch.save(checkpoint.optimizer, beside / "optimizer.pt")
     manifest = {
         "version": VERSION,
         "run": checkpoint.run,
         "step": checkpoint.step,
         "iteration": checkpoint.iteration,
+        "processes": checkpoint.processes,
         "sha256": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
     }
     (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -116,6 +128,9 @@ def _load(folder: Path) -> Checkpoint:
         optimizer=torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"),
         state=load_file(folder / "state.safetensors"),
         random=load_file(folder / "random.safetensors"),
+        others=tuple(
+            load_file(folder / f"process-{process}.safetensors") for process in range(1, manifest.get("processes", 1))
+        ),
     )
 
 
@@ -125,6 +140,33 @@ def random_states() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
+
+
+def own_state(model: nn.Module) -> dict[str, Tensor]:
+    """What differs between the processes of a run: random states, and batch norm's running statistics."""
+    random = {f"{RANDOM}{device}": state for device, state in random_states().items()}
+    return {**random, **{f"{BUFFER}{name}": buffer for name, buffer in _running(model).items()}}
+
+
+def restore_own(model: nn.Module, own: dict[str, Tensor]) -> None:
+    """Put back what `own_state` gave."""
+    for name, buffer in _running(model).items():
+        buffer.copy_(own[f"{BUFFER}{name}"])
+    restore_random({name.removeprefix(RANDOM): state for name, state in own.items() if name.startswith(RANDOM)})
+
+
+def share_anew(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give ``model`` the mean of the running statistics of all processes of ``checkpoint``, for another number of them.
+
+    The model already has the main process's.
+    """
+    for name, buffer in _running(model).items():
+        states = [buffer.cpu(), *(own[f"{BUFFER}{name}"] for own in checkpoint.others)]
+        buffer.copy_(torch.stack(states).double().mean(dim=0))
+
+
+def _running(model: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer for name, buffer in model.named_buffers() if buffer.is_floating_point()}
 
 
 def restore_random(states: dict[str, Tensor]) -> None:

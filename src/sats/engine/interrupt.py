@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sats.engine import launch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -33,7 +35,8 @@ def deferred_interrupts() -> Iterator[StopRequest]:
         if request.asked:
             raise KeyboardInterrupt
         request.asked = True
-        os.write(2, b"\nStopping after this iteration; once more stops at once.\n")  # safe in a handler
+        if launch.is_main():
+            os.write(2, b"\nStopping after this iteration; once more stops at once.\n")  # safe in a handler
 
     if threading.current_thread() is not threading.main_thread():
         yield request

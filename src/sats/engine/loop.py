@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sats.engine import checkpoint
+from sats.engine import checkpoint, launch, processes
 from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Position
 from sats.engine.optim import make_optimizer, rate_factor, set_rates
+from sats.engine.run import seed_everything
 from sats.errors import RunError
 from sats.files import saving
 from sats.methods.base import all_losses
@@ -66,11 +67,13 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
                 logged = position.iteration
             run.log.advance()
             overdue = time.monotonic() - written >= 60 * settings.checkpoint_minutes
-            if stop.asked or overdue or position.iteration == iterations:
+            stopping, overdue = processes.agree(stop.asked, overdue)
+            if stopping or overdue or position.iteration == iterations:
                 save(learner, position)
                 written = time.monotonic()
-            if stop.asked:
+            if stopping:
                 raise KeyboardInterrupt
+    processes.average_buffers(context.model)
     run.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)
     run.accelerator.free_memory()
 
@@ -118,13 +121,22 @@ def apply_gradients(learner: Learner) -> None:
 
 
 def log(learner: Learner, position: Position, terms: dict[str, Tensor], images: int) -> None:
-    """Write down the terms and the learning rates of an iteration."""
+    """Write down the terms, their mean over all processes, and the learning rates of an iteration."""
     rates = {group["name"]: group["lr"] for group in learner.optimizer.param_groups}
-    learner.run.log.iteration(position, {name: term.item() for name, term in terms.items()}, rates, images)
+    values = processes.mean(torch.stack(list(terms.values()))).tolist()
+    learner.run.log.iteration(position, dict(zip(terms, values, strict=True)), rates, images)
 
 
 def save(learner: Learner, position: Position) -> None:
-    """Write a checkpoint after the iteration at ``position``."""
+    """Write a checkpoint after the iteration at ``position``: the main process does, and the others wait."""
+    own = processes.gather(checkpoint.own_state(learner.context.model))
+    if launch.is_main():
+        write(learner, position, own[1:])
+    processes.wait()
+
+
+def write(learner: Learner, position: Position, others: list[dict[str, Tensor]]) -> None:
+    """Write a checkpoint; ``others`` is what the other processes have of their own."""
     run, context = learner.run, learner.context
     scaler = run.accelerator.scaler
     optimizer = {
@@ -139,6 +151,7 @@ def save(learner: Learner, position: Position) -> None:
         optimizer=optimizer,
         state=context.state,
         random=checkpoint.random_states(),
+        others=tuple(others),
     )
     with saving(run.folder.checkpoints):
         checkpoint.save(state, run.folder.checkpoints)
@@ -153,8 +166,24 @@ def restore(learner: Learner, saved: Checkpoint) -> int:
     scaler = learner.run.accelerator.scaler
     if scaler is not None:
         scaler.load_state_dict(saved.optimizer["scaler"])
-    checkpoint.restore_random(saved.random)
+    restore_own(learner, saved)
     return saved.iteration
+
+
+def restore_own(learner: Learner, saved: Checkpoint) -> None:
+    """Put back what this process had of its own; with another number of processes, make it anew."""
+    run, context, process = learner.run, learner.context, launch.process()
+    if saved.processes != launch.processes():
+        run.log.say(
+            f"The checkpoint is of {saved.processes} process(es), now there are {launch.processes()}: the batches stay "
+            "the same, but batch norm sees other shares of them, and dropout draws anew."
+        )
+        checkpoint.share_anew(context.model, saved)
+        seed_everything(run.config.seed, context.step.index, 1 + process, saved.iteration)
+    elif process == 0:  # the model has its running statistics
+        checkpoint.restore_random(saved.random)
+    else:
+        checkpoint.restore_own(context.model, saved.others[process - 1])
 
 
 def check_finite(terms: dict[str, Tensor], position: Position) -> None:

@@ -16,7 +16,7 @@ from sats.data.loader import evaluation_plan, planned_batches
 from sats.data.memory import Exemplar, select
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import TestTransform
-from sats.engine import build
+from sats.engine import build, launch, processes
 from sats.engine.run import finished_model
 from sats.files import saving
 from sats.types import BACKGROUND
@@ -48,18 +48,18 @@ def complete(run: Run) -> None:
     """
     if not run.config.memory.size:
         return
-    run.accelerator.wait_for_everyone()
+    processes.wait()
     finished = run.stream.steps[: len(run.folder.scores())]
     stored = read(run.folder)
     memories = stored[: len(finished)]
-    if len(stored) > len(finished) and run.accelerator.is_main_process:  # somebody removed a step, to learn it again
+    if len(stored) > len(finished) and launch.is_main():  # somebody removed a step, to learn it again
         _write(run.folder, memories)
     for step in finished[len(memories) :]:
         memories.append(_choose(run, step, memories[-1] if memories else []))
-        run.accelerator.wait_for_everyone()
-        if run.accelerator.is_main_process:
+        processes.wait()
+        if launch.is_main():
             _store(run, memories)
-        run.accelerator.wait_for_everyone()
+        processes.wait()
         memories = read(run.folder)
 
 
@@ -208,7 +208,7 @@ def seen_by_model(run: Run, step: Step, samples: Joined) -> NDArray[np.bool_]:
     model = finished_model(run, step).to(device).eval()
     transform = TestTransform(resize=run.config.train.resize)
     plan = evaluation_plan(samples, transform, run.config.evaluation.batch_size)
-    share = plan[run.accelerator.process_index :: run.accelerator.num_processes]
+    share = plan[launch.process() :: launch.processes()]
     batches = planned_batches(samples, transform, share, build.workers(run.config, device), device)
     seen = torch.zeros(len(samples), step.num_seen, dtype=torch.int64, device=device)
     for places, batch in zip(share, run.log.follow(batches, "choosing exemplars", len(share)), strict=True):
@@ -216,7 +216,7 @@ def seen_by_model(run: Run, step: Step, samples: Joined) -> NDArray[np.bool_]:
         logits = model(batch.images).logits_at((height, width))
         probabilities = run.method.probabilities(logits, step.num_seen)
         seen[places] = sure_classes(probabilities, batch.labels)
-    found: NDArray[np.bool_] = run.accelerator.reduce(seen).cpu().numpy() > 0
+    found: NDArray[np.bool_] = processes.total(seen).cpu().numpy() > 0
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim import SGD
 
+from sats.engine import launch, processes
 from sats.engine.optim import rate_factor, set_rates
 from sats.engine.run import one_pass, seed_everything
 from sats.models.generated import CombinationStatistics, GeneratedClassifier
@@ -31,12 +32,13 @@ def pretune(run: Run, model: Segmenter, step: Step, loader: TrainLoader) -> None
     Everything else stays, but for batch-norm statistics, as published. An interruption starts it again, from the same
     seeds.
     """
-    seed_everything(run.config.seed, step.index, SEED_PART + run.accelerator.process_index)
+    seed_everything(run.config.seed, step.index, SEED_PART + launch.process())
     model.requires_grad_(requires_grad=False)
     generator = make_generator(run, model, step, loader)
     old = model.frozen_copy() if run.method.pretuning.distillation > 0 else None
     with model.other_classifier(generator):
         _optimise(run, model.train(), step, dataclasses.replace(loader, seed=(*loader.seed, SEED_PART)), old)
+    processes.average_buffers(model)
     generator.write_to(model.classifier)
     model.requires_grad_(requires_grad=True)
 
@@ -56,7 +58,7 @@ def make_generator(run: Run, model: Segmenter, step: Step, loader: TrainLoader) 
         statistics.add(taken.pop().float(), batch.labels)
     hook.remove()
     for total in (statistics.sums, statistics.counts):
-        total.copy_(run.accelerator.reduce(total))
+        total.copy_(processes.total(total))
     return GeneratedClassifier(weight, bias, statistics.combination())
 
 

@@ -62,6 +62,9 @@ def one_pass(run: Run, loader: TrainLoader, title: str) -> Iterator[Batch]:
     return run.log.follow(loader.one_pass(), title, total)
 
 
-def seed_everything(seed: int, step: int, part: int) -> None:
-    """Seed torch's random state for a part of a step: what starts there does not depend on what ran before."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1)[0]))
+def seed_everything(*numbers: int) -> None:
+    """Seed torch's random state by the run's seed, the step and a part of it.
+
+    So what starts there does not depend on what ran before.
+    """
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))

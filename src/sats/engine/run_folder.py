@@ -34,6 +34,10 @@ class RunFolder:
 
     path: Path
 
+    def absolute(self) -> RunFolder:
+        """The same folder, named from the root, for a process that may work elsewhere."""
+        return RunFolder(self.path.resolve())
+
     @property
     def config_path(self) -> Path:
         """The settings, enough to run it again."""

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sats.data.loader import evaluation_batches
-from sats.engine import build, memory
+from sats.engine import build, launch, memory, processes
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
 from sats.engine.log import Log
@@ -32,6 +31,8 @@ from sats.models.checkpoint import load as load_model
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from sats.config import RunConfig
@@ -51,15 +52,12 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     if config.train.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("Precision fp16 needs a GPU, and none is here: set --train.precision no.")
     AcceleratorState._reset_state()  # noqa: SLF001 (else the precision of an earlier run in this process stays)
-    accelerator = Accelerator(mixed_precision=config.train.precision)
-    if accelerator.num_processes > 1:
-        raise ValueError("A run cannot be shared by several processes yet: start it with one.")
-    log = log or Log(folder.metrics_path, quiet=not accelerator.is_main_process)
-    run = Run(config, folder, build.build_stream(config, len(folder.scores())), accelerator, log)
-    folder.write("environment.json", json.dumps(environment(accelerator), indent=2) + "\n")
-    write_steps(run)
-    if config.start_from and not folder.step(0).exists():
-        adopt_step0(run, Path(config.start_from).expanduser())
+    accelerator = processes.make_accelerator(config.train.precision)
+    log = log or Log(folder.metrics_path, quiet=not launch.is_main())
+    with processes.main_first():  # it looks through the data and meets the mistakes; the others find all in order
+        run = Run(config, folder, build.build_stream(config, len(folder.scores())), accelerator, log)
+        if launch.is_main():
+            begin(run)
     for step in run.stream.steps[len(folder.scores()) :]:
         try:
             memory.complete(run)
@@ -71,6 +69,14 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
                 "share a batch with --train.accumulation."
             ) from error
     return folder.scores()
+
+
+def begin(run: Run) -> None:
+    """Write down what the run runs on and what it learns; take over a step 0 where one is named."""
+    run.folder.write("environment.json", json.dumps(environment(run.accelerator), indent=2) + "\n")
+    write_steps(run)
+    if run.config.start_from and not run.folder.step(0).exists():
+        adopt_step0(run, Path(run.config.start_from).expanduser())
 
 
 def write_steps(run: Run) -> None:
@@ -94,7 +100,8 @@ def train_step(run: Run, step: Step) -> None:
     loader = dataclasses.replace(make_loader(run, step), exemplars=memory.exemplars(run, step))
     material = f"{len(loader.samples)} images{memory.described(run, step)}"
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
-    saved = saved_progress(run, step)
+    with processes.main_first():  # it removes broken checkpoints
+        saved = saved_progress(run, step)
     if step.index > 0 and run.method.init == "nest" and saved is None:
         pretune(run, model, step, loader)
     prepare_model(run.method, model.train(), step)
@@ -103,16 +110,17 @@ def train_step(run: Run, step: Step) -> None:
     if saved is not None:
         model.load_state_dict(saved.model)
         state = to_device(run, saved.state)
-    context = Context(step, model, teacher, state, run.accelerator.reduce)
+    context = Context(step, model, teacher, state, processes.total)
     if saved is None:
         with torch.no_grad(), run.accelerator.autocast():
             begin_step(run.method, context, one_pass(run, loader, f"step {step.index}, looking at the data"))
-        seed_everything(run.config.seed, step.index, 1 + run.accelerator.process_index)
+        seed_everything(run.config.seed, step.index, 1 + launch.process())
 
     optimise(run, context, loader, saved)
     with torch.no_grad(), run.accelerator.autocast():
         run.method.end_step(context, one_pass(run, loader, f"step {step.index}, looking back"))
     finish_step(run, context)
+    processes.wait()  # the others go on from what the main process wrote
 
 
 def saved_progress(run: Run, step: Step) -> Checkpoint | None:
@@ -142,9 +150,16 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
 
 
 def finish_step(run: Run, context: Context) -> None:
-    """Measure the step's model and save everything that the next step and the reader need."""
-    step, model, stream = context.step, context.model, run.stream
-    config = run.config.evaluation
+    """Measure the step's model; then the main process saves everything that the next step and the reader need."""
+    processes.average_buffers(context.model)  # once more: a method may have let the model see images in `end_step`
+    matrix = measure(run, context)
+    if launch.is_main():
+        save_step(run, context, matrix)
+
+
+def measure(run: Run, context: Context) -> NDArray[np.int64]:
+    """The confusion matrix [classes, classes] over the test images of the step, shared by all processes."""
+    step, stream, config = context.step, run.stream, run.config.evaluation
     samples = stream.test_samples(step, config.future)
     batches = evaluation_batches(
         samples,
@@ -152,10 +167,16 @@ def finish_step(run: Run, context: Context) -> None:
         config.batch_size,
         build.workers(run.config, run.accelerator.device),
         run.accelerator.device,
+        slice(launch.process(), None, launch.processes()),
     )
-    total = -(-len(samples) // config.batch_size)
-    followed = run.log.follow(batches, f"step {step.index}, measuring", total)
-    matrix = confusion_matrix(model, followed, run.method.scores).numpy()
+    count = -(-len(samples) // (config.batch_size * launch.processes()))
+    followed = run.log.follow(batches, f"step {step.index}, measuring", count)
+    return processes.total(confusion_matrix(context.model, followed, run.method.scores)).numpy()
+
+
+def save_step(run: Run, context: Context, matrix: NDArray[np.int64]) -> None:
+    """Write the folder of a finished step: model, scores, confusion matrix, the method's state."""
+    step, model, stream = context.step, context.model, run.stream
     scores = compute_scores(matrix, model.classes, step.index, stream.num_first, run.folder.scores())
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
         save_model(model, folder / "model", run.config.train.resize)

@@ -23,13 +23,9 @@ def gather_thresholds(context: Context, loader: Iterable[Batch]) -> None:
     """Put each old class's median entropy [num_old] into the state, by one pass of the teacher over the data."""
     if context.teacher is None:
         raise ValueError("Pseudo-labels need a teacher.")
-    histogram = None
+    histogram = losses.EntropyHistogram(context.step.num_old, next(context.teacher.parameters()).device)
     for batch in loader:
-        if histogram is None:
-            histogram = losses.EntropyHistogram(context.step.num_old, batch.labels.device)
         histogram.add(batch.labels, context.teacher(batch.images).pixel_logits)
-    if histogram is None:
-        raise ValueError(f"Step {context.step.index} has no images to gather thresholds from.")
     histogram.counts = context.sum_over_processes(histogram.counts)
     context.state[THRESHOLDS] = histogram.medians(FLOOR)
 

@@ -1,0 +1,30 @@
+"""Which of a run's processes this one is, as torchrun says in the environment. Read before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+
+
+def processes() -> int:
+    """How many processes share the run: 1 unless a launcher started several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def process() -> int:
+    """Which of them this one is, from 0."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that owns the run's folder and speaks to the user."""
+    return process() == 0
+
+
+def processes_here() -> int:
+    """How many of them are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes() > 1 else 1
+
+
+def process_here() -> int:
+    """Which of those on this machine this one is, from 0."""
+    return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0

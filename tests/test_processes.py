@@ -1,0 +1,332 @@
+"""One run shared by two processes: the same as one process that accumulates, stopped and resumed, told once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pair import dropping_config, even_config
+from sats.engine import checkpoint, launch
+from sats.engine.log import Log
+from sats.engine.run_folder import RunFolder, create_run
+from sats.engine.train import train
+from sats.methods import METHODS
+from sats.methods.sats import Sats
+from sats.models.segformer import SIZES
+from test_engine import same_weights, weights
+from test_resume import interrupted, same_runs
+
+PAIR = Path(__file__).with_name("pair.py")
+TIMEOUT = 300
+"""Seconds; a pair that takes longer hangs."""
+
+
+def start_pair(folder: Path) -> list[subprocess.Popen[str]]:
+    """Two processes of pair.py, as a launcher starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {**os.environ, **common, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(PAIR), str(folder)],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def outputs(pair: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """What both said, once they ended."""
+    try:
+        return [process.communicate(timeout=TIMEOUT) for process in pair]
+    finally:
+        for process in pair:
+            process.kill()
+
+
+@pytest.fixture
+def methods_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test change these two tables."""
+    monkeypatch.setitem(METHODS, "sats", Sats)
+    monkeypatch.setitem(SIZES, "segformer-tiny", dict(SIZES["segformer-tiny"]))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that a pair of processes leaves behind."""
+    folder = tmp_path_factory.mktemp("pair")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "segformer-tiny", dict(SIZES["segformer-tiny"]))
+        config = dropping_config()
+        interrupted(create_run(folder / "two processes go on", config), config, 3)
+    pair = start_pair(folder)
+    for rank, (_, stderr) in enumerate(outputs(pair)):
+        assert "Traceback" not in stderr, stderr
+        (folder / f"end-{rank}.json").write_text(json.dumps([pair[rank].returncode, stderr]))
+    return folder
+
+
+def loaded(folder: Path, name: str) -> list[dict[str, Tensor]]:
+    return [load_file(folder / f"{name}-{rank}.safetensors") for rank in range(2)]
+
+
+def noted(folder: Path, name: str) -> list[dict[str, dict[str, object]]]:
+    return [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in range(2)]
+
+
+# --- parts of a step --------------------------------------------------------------------------------------------------
+
+
+def test_shared_gradients_are_those_of_accumulation(shared: Path) -> None:
+    (found, second), (alone, _) = loaded(shared, "gradients"), loaded(shared, "gradients-alone")
+    largest = max(float(gradient.abs().max()) for gradient in alone.values())
+    for name, expected in alone.items():
+        assert torch.equal(found[name], second[name]), name
+        size = max(float(expected.norm()), 1e-3 * largest)  # some are 0 but for rounding: biases before batch norm
+        assert float((found[name] - expected).norm()) <= 1e-6 * size, name
+    first_weights, second_weights = loaded(shared, "weights")
+    assert all(torch.equal(first_weights[name], second_weights[name]) for name in first_weights)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in METHODS.items() if kind.data == "stream"])
+def test_every_method_shares_an_update(name: str, shared: Path) -> None:
+    """What two processes learn and remember is what one does that accumulates the same micro-batches."""
+    first, second = loaded(shared, f"{name}-2")
+    alone, _ = loaded(shared, f"{name}-1")
+    assert first.keys() == alone.keys()
+    largest = max(float(value.abs().max()) for key, value in alone.items() if key.startswith("moved"))
+    assert largest > 0
+    for key, expected in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        if key.startswith("moved"):
+            size = max(float(expected.norm()), 1e-3 * largest)
+            assert float((first[key] - expected).norm()) <= 1e-5 * size, key
+        else:
+            torch.testing.assert_close(first[key], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_running_statistics_are_the_mean_of_what_each_process_saw(shared: Path) -> None:
+    first, second = loaded(shared, "statistics")
+    for averaged in loaded(shared, "averaged"):
+        assert any(not torch.equal(first[name], second[name]) for name in first)
+        for name, found in averaged.items():
+            if found.is_floating_point():
+                mean = (first[name].double() + second[name].double()) / 2
+                assert torch.equal(found, mean.to(found.dtype)), name
+            else:
+                assert torch.equal(found, first[name])
+                assert int(found) == 1
+
+
+@pytest.mark.parametrize("name", ["", "one ", "matrix 2 ", "matrix 16 "])
+def test_counts_are_exactly_those_of_one_process(shared: Path, name: str) -> None:
+    for found in loaded(shared, "counts"):
+        assert found[f"{name}shared"].dtype == torch.int64
+        assert int(found[f"{name}shared"].sum()) > 0
+        assert torch.equal(found[f"{name}shared"], found[f"{name}alone"])
+
+
+def test_a_model_can_be_trained_twice_with_another_part_frozen(shared: Path) -> None:
+    assert noted(shared, "twice") == [{"frozen": True, "moved": True}] * 2
+
+
+@pytest.mark.parametrize("when", ["twice", "finished"])
+def test_after_learning_both_processes_have_the_same_model(shared: Path, when: str) -> None:
+    """The running statistics, too: before a method looks back, and again before the model is measured and saved."""
+    first, second = loaded(shared, when)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("methods_and_sizes")
+def test_a_shared_run_ends_where_accumulation_does(shared: Path, tmp_path: Path) -> None:
+    config = even_config(accumulation=2)
+    folder = create_run(tmp_path / "alone", config)
+    scores = train(config, folder, Log(folder.metrics_path))
+    for expected, found in zip(scores, RunFolder(shared / "even").scores(), strict=True):
+        assert found.pixels == expected.pixels
+        assert found.miou == pytest.approx(expected.miou, abs=1e-3)
+        assert found.iou == pytest.approx(expected.iou, abs=1e-3)
+    for step in range(2):
+        first, second = weights(tmp_path / "alone", step), weights(shared / "even", step)
+        assert all(
+            torch.allclose(first[name], second[name], rtol=1e-4, atol=1e-5)
+            for name in first
+            if first[name].is_floating_point()
+        )
+    lines = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "alone", shared / "even")
+    ]
+    for expected, found in zip(*lines, strict=True):
+        assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+        assert (found["step"], found["iteration"]) == (expected["step"], expected["iteration"])
+
+
+def test_a_signal_to_one_process_stops_both_after_the_same_iteration(shared: Path) -> None:
+    first, second = (json.loads((shared / f"stops-{rank}.json").read_text()) for rank in range(2))
+    assert first == second == [["step-0-iteration-00000003"], [*first[1]]]
+    assert first[1][-1] > "step-0-iteration-00000003"
+
+
+def test_a_stopped_and_resumed_run_ends_as_one_that_never_was(shared: Path) -> None:
+    assert same_runs(shared / "whole", shared / "stopped")
+    assert not RunFolder(shared / "stopped").checkpoints.exists()
+    places = [
+        (line["step"], line["iteration"])
+        for line in map(json.loads, (shared / "stopped" / "metrics.jsonl").read_text().splitlines())
+    ]
+    assert places == sorted(set(places))
+
+
+@pytest.mark.usefixtures("methods_and_sizes")
+def test_another_number_of_processes_goes_on_and_says_what_changes(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(shared / "one process goes on")
+    (checkpoint,) = folder.checkpoints.iterdir()
+    states = load_file(checkpoint / "random.safetensors"), load_file(checkpoint / "process-1.safetensors")
+    assert not torch.equal(states[0]["cpu"], states[1]["random.cpu"])  # dropout differs between processes
+    assert len(train(dropping_config(), folder)) == 2
+    assert "is of 2 process(es), now there are 1" in capsys.readouterr().err
+    assert len(RunFolder(shared / "two processes go on").scores()) == 2
+
+
+def test_the_statistics_of_all_processes_are_averaged_for_another_number_of_them() -> None:
+    norms = [torch.nn.BatchNorm2d(2) for _ in range(3)]
+    for number, norm in enumerate(norms):
+        norm.train()(torch.full((1, 2, 2, 2), float(number)))
+    others = tuple(checkpoint.own_state(norm) for norm in norms[1:])
+    saved = checkpoint.Checkpoint("", 0, 1, norms[0].state_dict(), {}, {}, checkpoint.random_states(), others)
+    assert saved.processes == 3
+    checkpoint.share_anew(norms[0], saved)
+    assert torch.allclose(norms[0].running_mean, torch.full((2,), 0.1))
+    assert int(norms[0].num_batches_tracked) == 1
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_command_says_is_said_once(shared: Path) -> None:
+    first, second = noted(shared, "commands")
+    for name, text in {"train": "run folder:", "resume": "is finished already", "help": "--method NAME"}.items():
+        assert first[name]["code"] == 0
+        assert text in str(first[name]["stdout"])
+        assert second[name] == {"code": 0, "stdout": "", "stderr": ""}
+    assert "mIoU, %" in str(first["train"]["stdout"])
+    assert "Step 1: learning" in str(first["train"]["stderr"])
+    assert RunFolder(shared / "by command").is_finished()
+    environment = json.loads((shared / "by command" / "environment.json").read_text())
+    assert environment["processes"] == 2
+
+
+def test_an_error_of_one_process_is_told_by_it_and_ends_both(shared: Path) -> None:
+    first, second = (json.loads((shared / f"end-{rank}.json").read_text()) for rank in range(2))
+    assert second == [1, "sats: The second process has trouble of its own.\n"]
+    assert first[0] == 1
+    assert "sats:" not in first[1]
+
+
+def test_without_a_launcher_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert (launch.processes(), launch.process(), launch.is_main()) == (1, 0, True)
+    monkeypatch.setenv("WORLD_SIZE", "4")  # as some clusters set it for what torchrun is to start
+    monkeypatch.setenv("RANK", "1")
+    assert (launch.processes(), launch.is_main()) == (1, True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert (launch.processes(), launch.process(), launch.is_main()) == (4, 1, False)
+
+
+# --- under torchrun ---------------------------------------------------------------------------------------------------
+
+TINY = (
+    "--data.image-size 32 --images 40 --crop 32 --batch-size 8 --epochs 20 --epochs-later 4 --protocol 5-5 "
+    "--workers 1 --train.log-every 1"
+)
+
+
+def torchrun(*words: str) -> subprocess.Popen[str]:
+    """`torchrun --nproc-per-node 2 -m sats WORDS`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "sats", *words]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_iteration(folder: RunFolder, iteration: int) -> None:
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        if folder.metrics_path.is_file() and len(folder.metrics_path.read_text().splitlines()) >= iteration:
+            return
+        time.sleep(0.05)
+    pytest.fail("The run does not get on.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_resumed_under_torchrun(tmp_path: Path, number: signal.Signals) -> None:
+    whole = torchrun("train", "scenes", *TINY.split(), "--out", str(tmp_path / "whole"))
+    assert outputs([whole])[0][0].count("mIoU, %") == 1
+    assert whole.returncode == 0
+    stopped = torchrun("train", "scenes", *TINY.split(), "--out", str(tmp_path / "stopped"))
+    wait_for_iteration(RunFolder(tmp_path / "stopped"), 3)
+    stopped.send_signal(number)
+    ((_, said),) = outputs([stopped])
+    assert said.count(f"Go on with: sats resume {tmp_path / 'stopped'}") == 1
+    assert "after this iteration" in said
+    assert len(list(RunFolder(tmp_path / "stopped").checkpoints.iterdir())) == 1
+    resumed = torchrun("resume", str(tmp_path / "stopped"))
+    ((_, said),) = outputs([resumed])
+    assert resumed.returncode == 0, said
+    assert "Going on after iteration" in said
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped", 0)
+    assert same_runs(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--batch-size 5", "cannot be shared evenly by 2 processes"),
+        ("--epocs 5", "Perhaps you meant"),
+        ("--protocol 5-7", "A + k B must be 10"),
+        ("--from nothing", "is no finished step"),
+    ],
+)
+def test_a_mistake_is_told_once_under_torchrun(tmp_path: Path, words: str, message: str) -> None:
+    run = torchrun("train", "scenes", *TINY.split(), *words.split(), "--out", str(tmp_path / "run"))
+    ((_, said),) = outputs([run])
+    assert run.returncode == 1  # torchrun's own
+    assert said.count(message) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_under_torchrun(tmp_path: Path) -> None:
+    run = torchrun("train", "scenes", *TINY.split(), "--epochs", "2000", "--out", str(tmp_path / "run"))
+    wait_for_iteration(RunFolder(tmp_path / "run"), 3)
+    psutil.Process(run.pid).children()[1].kill()
+    ((_, said),) = outputs([run])
+    assert run.returncode == 1
+    assert said.count("sats:") <= 1  # torchrun may be faster
+    assert "SIGKILL" in said
