@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from sats.data.memory import Exemplar, select
 from sats.data.scenes import ScenesSource
 from sats.data.stream import Joined
 from sats.data.transforms import TestTransform
-from sats.engine import build, memory
+from sats.engine import build, launch, memory, processes
 from sats.engine.log import Log
 from sats.engine.run import Run, finished_model
 from sats.engine.run_folder import RunFolder, create_run
@@ -182,7 +181,7 @@ def test_ssul_counts_what_the_steps_model_sees(whole: Path, tmp_path: Path, monk
     assert memory.read(inside.folder)[1] == expected != select("balanced", images, own, 6, config.seed, 1)
 
 
-def test_what_a_model_sees_is_shared_by_processes(whole: Path, tmp_path: Path) -> None:
+def test_what_a_model_sees_is_shared_by_processes(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(whole, tmp_path / "run")
     model = tmp_path / "run" / "step-1" / "model" / "model.safetensors"
     weights = load_file(model)
@@ -198,11 +197,10 @@ def test_what_a_model_sees_is_shared_by_processes(whole: Path, tmp_path: Path) -
     assert np.array_equal(memory.seen_by_model(inside, step, labelled)[:, 1:], by_hand)
     parts = []
     for process in range(2):
-        accelerator = SimpleNamespace(
-            device=torch.device("cpu"), process_index=process, num_processes=2, reduce=lambda counts: counts
-        )
-        share = dataclasses.replace(inside, accelerator=accelerator)
-        parts.append(memory.seen_by_model(share, step, labelled)[:, 1:])
+        monkeypatch.setattr(launch, "processes", lambda: 2)
+        monkeypatch.setattr(launch, "process", lambda rank=process: rank)
+        monkeypatch.setattr(processes, "total", lambda counts: counts)
+        parts.append(memory.seen_by_model(inside, step, labelled)[:, 1:])
     assert all(part.any() for part in parts)
     assert not np.array_equal(parts[0], parts[1])
     assert np.array_equal(parts[0] | parts[1], by_hand)

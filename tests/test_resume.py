@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from sats.methods import Method
 from test_engine import run, same_weights, small
 
 METHODS = ("finetune", "sats")
+SAME_THREADS = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+"""Sums are split by thread, so a process of its own must have as many as this one."""
 STREAMED = {name: kind for name, kind in KNOWN.items() if kind.data == "stream"}
 
 
@@ -197,14 +200,14 @@ def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: i
     words = ["train", "--config", str(folder.parent / "config.json"), "--out", str(folder)]
     hits = 0
     for _ in range(kills):
-        process = subprocess.Popen([sys.executable, "-m", "sats", *words], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([sys.executable, "-m", "sats", *words], stderr=subprocess.DEVNULL, env=SAME_THREADS)
         wait_for_progress(process, RunFolder(folder))
         time.sleep(rng.uniform(0, 0.4))
         hits += process.poll() is None
         process.kill()
         process.wait()
         words = ["resume", str(folder)]
-    assert subprocess.run([sys.executable, "-m", "sats", *words], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-m", "sats", *words], check=False, env=SAME_THREADS).returncode == 0
     return hits
 
 
