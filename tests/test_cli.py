@@ -15,6 +15,7 @@ from transformers import pipeline
 from sats.cli import main
 from sats.commands.train import parse
 from sats.config import RunConfig, read_config
+from sats.methods import METHODS
 from sats.methods.finetune import Finetune
 from sats.methods.sats import Sats
 
@@ -161,3 +162,10 @@ cli.main(["train", "scenes", "--method", "sats", "--out", {str(tmp_path / "run")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
     assert read_config(tmp_path / "run" / "config.json").recipe == "scenes"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_methods_help_reads_well_at_80_columns(method: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "scenes", "--method", method, "--help"])
+    assert max(len(line) for line in capsys.readouterr().out.splitlines()) <= 80

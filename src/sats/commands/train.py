@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from sats.commands.tables import show_scores
 from sats.config import MethodT_co, RunConfig, read_config
 from sats.engine import launch
 from sats.engine.run_folder import open_run
-from sats.methods import METHODS, Method, method_name
+from sats.methods import Method, method_name
 from sats.recipes import RECIPES, recipe, with_method
 
 if TYPE_CHECKING:
@@ -101,16 +100,14 @@ def parse(words: Sequence[str]) -> TrainArguments[Method]:
     name = _take(rest, "--method")
     base = _base_config(rest, stored, name)
     kind = type(base.method)
-    others = ", ".join(name for name in sorted(METHODS) if METHODS[name] is not kind)
-    choices = textwrap.fill(f"--method NAME chooses another: {others}.", width=79, break_on_hyphens=False)
     summary, _, _ = (inspect.getdoc(kind) or "").partition("\n")
-    summary = textwrap.fill(summary, width=79)
     return tyro.cli(
         TrainArguments[kind],  # type: ignore[valid-type]  # the method's own class, known only now
         args=rest,
         default=TrainArguments(run=base),
         prog=f"sats train {base.recipe} --method {method_name(base.method)}",
-        description=f"{summary}\n\n{choices}\n--config RUN/config.json takes a run's settings instead of a recipe's.",
+        description=f"{summary}\n\n--method NAME chooses another method; `sats --help` lists them.\n"
+        "--config RUN/config.json takes a run's settings instead of a recipe's.",
     )
 
 

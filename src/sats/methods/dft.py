@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Dft(Method, name="dft"):
-    """DFT*: cross-entropy alone; after step 0 only the rows of new and of future classes learn.
+    """DFT*: cross-entropy alone; later, only rows of new and future classes learn.
 
     The rows of every future class exist from step 0 on, reserved, and take part as classes that are never right; so
     how many classes will come must be known. After step 0 encoder and decoder are frozen in eval mode, and the old

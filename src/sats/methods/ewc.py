@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ewc(Method, name="ewc"):
-    """EWC: cross-entropy, and a penalty on moving parameters that the Fisher information calls important.
+    """EWC: cross-entropy; parameters with much Fisher information are held.
 
     L = CE + 500 sum norm(F) (theta - theta_old)^2; at every update F <- 0.9 g^2 + 0.1 F, g being the gradient of the
     cross-entropy alone. Deviations: the penalty's gradient is added in closed form after F has read the other one; F is

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ewf(Method, name="ewf"):
-    """EWF: train as MiB or PLOP, then average the weights of before and after the step.
+    """EWF: train as MiB or PLOP, then average the weights of before and after.
 
     theta <- (1 - w) theta_old + w theta with w = sqrt(new classes / all classes), background counted as old, for every
     tensor of the old model, batch-norm statistics included; rows of new classes stay. The old rows of the classifier

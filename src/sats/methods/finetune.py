@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Method, name="finetune"):
-    """Cross-entropy on the step's own labels, in which old classes are background: the lower bound."""
+    """Cross-entropy on the step's own labels: the lower bound.
+
+    Old classes are background in them.
+    """
 
     init: Init = "random"
     """How the classifier's new rows start; published fine-tuning uses the library's random start."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ilt(Method, name="ilt"):
-    """ILT: LwF's distillation, and the squared distance between the encoder's features.
+    """ILT: LwF's distillation, and the distance between the encoder's features.
 
     L = CE + 100 KD + 100 MSE. The features are those of the encoder's last stage. Deviations: none known from MiB's
     code; the paper's variant with a frozen encoder is ``--method.frozen-encoder`` (the MSE is then 0).

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Method, name="joint"):
-    """One step with all classes and all labels, by step 0's recipe (MiB's "offline" task).
+    """One step with all classes and all labels, by step 0's recipe.
 
-    Its scores count a class as old or new by the protocol, so that they compare with the other methods'.
+    Published as MiB's "offline" task. Its scores count a class as old or new by the protocol, so that they compare with
+    the other methods'.
     """
 
     data: ClassVar[Literal["stream", "all"]] = "all"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Lwf(Method, name="lwf"):
-    """LwF: cross-entropy on the step's labels, and distillation between the softmaxes over the old channels.
+    """LwF: cross-entropy on the step's labels; the old softmax is distilled.
 
     L = CE + 100 KD. Deviations: none known from MiB's code; its mean over old classes is kept, which is what makes a
     weight of 100 sensible.

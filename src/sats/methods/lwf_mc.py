@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LwfMc(Method, name="lwf-mc"):
-    """LwF-MC: every class is told from the rest by a sigmoid, and the old ones' sigmoids are distilled.
+    """LwF-MC: each class against the rest; the old sigmoids are distilled.
 
     L = BCE(labels) + 10 BCE(old channels, teacher's sigmoids), both summed over classes ("combined" in MiB's code); its
     "disjoint" variant is `sats.losses.lwf_mc`. Step 0 has sigmoids too. Deviations: none known from MiB's code.

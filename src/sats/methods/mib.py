@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Mib(Method, name="mib"):
-    """MiB: cross-entropy in which background may be an old class, distillation in which it may be a new one.
+    """MiB: background may be an old class, or, to the old model, a new one.
 
     L = UNCE + 10 UNKD; new rows start from the background's. Deviation: labels of old classes, which only exemplars and
     the setting "sequential" have, are learned as what they are; MiB's code makes background of them.

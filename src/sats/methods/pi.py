@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pi(Method, name="pi"):
-    """PI: cross-entropy, and a penalty on moving parameters whose way has lowered the loss.
+    """PI: cross-entropy; parameters whose way has lowered the loss are held.
 
     L = CE + 500 sum norm(omega) (theta - theta_old)^2; from a step's second update on d += g (theta_before - theta),
     and at its end omega += max(0, d) / ((theta - theta_start)^2 + 1e-20). As in MiB's code, g is the gradient at theta,

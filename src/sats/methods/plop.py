@@ -43,7 +43,7 @@ class Pod:
 
 @dataclass(frozen=True, kw_only=True)
 class Plop(Method, name="plop"):
-    """PLOP: cross-entropy on pseudo-labels, scaled by how many were sure, and local POD.
+    """PLOP: pseudo-labels, scaled by how many are sure, and local POD.
 
     L = a CE(pseudo-labels) + POD, a of each image = sure background pixels / background pixels; new rows start from the
     background's. Deviations: the maps are the encoder's stages as it returns them and the logits, five with SegFormer;

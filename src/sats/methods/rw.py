@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rw(Method, name="rw"):
-    """RW: EWC's Fisher information and PI's path, the latter measured in the Fisher metric.
+    """RW: EWC's Fisher information, and PI's path measured in its metric.
 
     L = CE + 100 sum (norm(F) + norm(s)) (theta - theta_old)^2; F as in EWC; every 10 updates
     s += g (theta_before - theta) / (0.5 F (theta - theta_before)^2 + 1e-8); at a step's end s <- max(0, s), and the

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Ssul(Method, name="ssul"):
-    """SSUL: sigmoids, everything old frozen, and an unknown class for objects among the background.
+    """SSUL: sigmoids, everything old frozen, and an unknown class.
 
     The unknown class is a reserved row, after the classes; new rows start as copies of it. Its probability counts as
     background's at test. Which background is unknown, a saliency map says (``--data.saliency``). Deviations: each
