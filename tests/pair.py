@@ -1,4 +1,4 @@
-"""What two processes do together, for test_processes.py: `python pair.py FOLDER`, started twice.
+"""What two processes do together, for test_processes.py: `python pair.py FOLDER [resumes]`, started twice.
 
 Everything goes into files below FOLDER; what is right is for the tests to say.
 """
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from sats.cli import main
 from sats.config import RunConfig
 from sats.data.loader import TrainLoader, evaluation_batches
 from sats.engine import build, launch, loop, processes
-from sats.engine.log import Log
+from sats.engine.log import Log, Position
 from sats.engine.loop import Learner, optimise, update
 from sats.engine.optim import make_optimizer
+from sats.engine.pretune import pretune
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import finish_step, measure, train
@@ -33,6 +35,7 @@ from sats.evaluation.confusion import confusion_matrix
 from sats.methods import METHODS, Method
 from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
+from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds
 from sats.methods.sats import Sats
 from sats.models.segformer import SIZES
@@ -217,6 +220,17 @@ def learner(run: Run, context: Context, wrapped: bool) -> Learner:
     return Learner(run, context, context.model, run.accelerator.prepare_optimizer(optimizer))
 
 
+def pretuning(folder: Path) -> None:
+    """New rows are tuned before step 1; what the model is afterwards."""
+    method = METHODS["mib"](init="nest", pretuning=Pretuning(epochs=2, distillation=10.0))
+    shared, context = prepared(dataclasses.replace(small("mib"), method=method), folder)
+    model, step = context.model, shared.stream.steps[1]
+    model.grow(step, shared.stream.new_names(step), method.init)
+    started = model.classifier.weights[1].detach().clone()
+    pretune(shared, model, step, own_loader(shared, step))
+    save_file({**model.state_dict(), "started": started}, folder / f"pretuned-{launch.process()}.safetensors")
+
+
 # --- whole runs -------------------------------------------------------------------------------------------------------
 
 
@@ -254,6 +268,31 @@ def interrupted(config: RunConfig[Method], run: RunFolder, at: int) -> list[str]
     except KeyboardInterrupt:
         return sorted(path.name for path in run.checkpoints.iterdir())
     return ["was not stopped"]
+
+
+class StoppingInStep1(Log):
+    """A log that presses Ctrl-C, in the second process alone, after the second update of step 1."""
+
+    def iteration(self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int) -> None:
+        super().iteration(position, losses, rates, images)
+        if launch.process() == 1 and (position.step, position.iteration) == (1, 2):
+            signal.raise_signal(signal.SIGINT)
+
+
+def resumes(folder: Path) -> None:
+    """A whole run of each method; the same, stopped within step 1 and resumed."""
+    for name, kind in METHODS.items():
+        if kind.data == "stream":
+            config = small(name)
+            config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs_later=2))
+            train(config, new_run(folder / name / "whole", config))
+            run = new_run(folder / name / "cut", config)
+            log = StoppingInStep1(run.metrics_path, quiet=not launch.is_main())
+            with contextlib.suppress(KeyboardInterrupt):
+                train(config, run, log)
+            note(folder / name, "stopped", [path.name for path in run.checkpoints.iterdir()])
+            processes.wait()
+            train(config, run)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -299,5 +338,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     processes.join()
-    for check in (gradients, counts, every_method, learning_twice, runs, commands, failing):
+    everything = (gradients, counts, every_method, pretuning, learning_twice, runs, commands, failing)
+    for check in (resumes,) if sys.argv[2:] == ["resumes"] else everything:
         check(Path(sys.argv[1]))

@@ -33,7 +33,7 @@ TIMEOUT = 300
 """Seconds; a pair that takes longer hangs."""
 
 
-def start_pair(folder: Path) -> list[subprocess.Popen[str]]:
+def start_pair(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
     """Two processes of pair.py, as a launcher starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -42,7 +42,7 @@ def start_pair(folder: Path) -> list[subprocess.Popen[str]]:
     environment = {**os.environ, **common, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return [
         subprocess.Popen(
-            [sys.executable, str(PAIR), str(folder)],
+            [sys.executable, str(PAIR), str(folder), *words],
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,6 +120,13 @@ def test_every_method_shares_an_update(name: str, shared: Path) -> None:
             assert float((first[key] - expected).norm()) <= 1e-5 * size, key
         else:
             torch.testing.assert_close(first[key], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_new_rows_are_tuned_together(shared: Path) -> None:
+    first, second = loaded(shared, "pretuned")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["started"], first["network.decode_head.classifier.weights.1"])
 
 
 def test_running_statistics_are_the_mean_of_what_each_process_saw(shared: Path) -> None:
@@ -330,3 +337,13 @@ def test_a_killed_process_ends_the_run_under_torchrun(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert said.count("sats:") <= 1  # torchrun may be faster
     assert "SIGKILL" in said
+
+
+@pytest.mark.slow
+def test_every_method_resumes_in_mid_step_under_two_processes(tmp_path: Path) -> None:
+    pair = start_pair(tmp_path, "resumes")
+    assert [stderr for _, stderr in outputs(pair) if "Traceback" in stderr] == []
+    for name in (name for name, kind in METHODS.items() if kind.data == "stream"):
+        stopped = noted(tmp_path / name, "stopped")
+        assert [max(names)[:7] for names in stopped] == ["step-1-", "step-1-"], name
+        assert same_runs(tmp_path / name / "whole", tmp_path / name / "cut"), name
