@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sats.config import RunConfig, to_json
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import Scores, backward_transfer, compute_scores
 from sats.methods import Method
+from sats.report import pictures
 from sats.report.gather import gather
 from sats.report.html import make_report
 from sats.report.pictures import choose, picture_size
@@ -238,13 +240,13 @@ def test_other_data_and_other_steps_are_said(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_reported_as_far_as_it_is(tmp_path: Path) -> None:
     page = report(tmp_path, write_run(tmp_path / "run", groups_of(3, 1, 1), done=2))
-    assert "Not finished: 2 of 3 steps are done" in page.text
+    assert "Not finished: 2 of 3 steps done so far" in page.text
     assert page.table("heat")[0] == ["class / step", "0", "1"]
     page = report(tmp_path, write_run(tmp_path / "first", groups_of(3, 1, 1), done=1))
     assert "There is one step only" in page.text
     assert "nothing to forget yet" in page.text
     (tmp_path / "first" / "steps.json").unlink()
-    assert "Not finished: 1 steps are done" in report(tmp_path, tmp_path / "first").text
+    assert "Not finished: 1 step done so far" in report(tmp_path, tmp_path / "first").text
 
 
 def test_a_run_without_a_finished_step_says_what_to_do(tmp_path: Path) -> None:
@@ -395,8 +397,8 @@ def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
     trained: dict[str, Path], tmp_path: Path
 ) -> None:
     page = report(tmp_path, trained["sats"], images=2)
-    pictures = [Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))) for link in page.links if link[0] == "d"]
-    kinds = [picture.mode for picture in pictures]
+    drawn = [Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))) for link in page.links if link[0] == "d"]
+    kinds = [picture.mode for picture in drawn]
     assert kinds == ["RGB", "P", "P", "P"] * 2
     from sats.engine.build import open_source
     from sats.evaluation.predict import load
@@ -405,9 +407,27 @@ def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
     index = choose(source.presence(), 2)[0]
     assert source.key(index) in page.text
     enlarged = np.kron(source.mask(index), np.ones((6, 6))).astype(np.uint8)  # 32 pixels a side, to 192
-    assert np.array_equal(np.asarray(pictures[1]), enlarged)
+    assert np.array_equal(np.asarray(drawn[1]), enlarged)
     predicted = load(trained["sats"]).predict(source.image(index)).labels
-    assert np.array_equal(np.asarray(pictures[3])[::6, ::6], predicted)
+    assert np.array_equal(np.asarray(drawn[3])[::6, ::6], predicted)
+
+
+def test_several_runs_show_every_step_and_a_shared_step_0_once(
+    trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = report(tmp_path, *trained.values(), images=2)
+    rows = page.table("pictures")
+    titles = ["sats and finetune, step 0", "sats, step 1", "finetune, step 1", "joint"]
+    assert [row[0] for row in rows[1:]] == ["image", "ground truth", *titles]
+    assert len([link for link in page.links if link.startswith("data:")]) == 2 * 6
+    longer = write_run(tmp_path / "longer", groups_of(3, 1, 1))
+    monkeypatch.setattr(pictures, "MOST_MODELS", 5)
+    shown = [(run.name, step) for run, step in pictures.models_to_show(gather([trained["sats"], longer]))]
+    assert shown == [("sats", 0), ("sats", 1), ("longer", 0), ("longer", 1), ("longer", 2)]
+    monkeypatch.setattr(pictures, "MOST_MODELS", 4)
+    shown = [(run.name, step) for run, step in pictures.models_to_show(gather([trained["sats"], longer]))]
+    assert shown == [("sats", 0), ("sats", 1), ("longer", 0), ("longer", 2)]
+    assert "only the first and the last step are shown" in report(tmp_path, trained["sats"], longer, images=1).text
 
 
 def test_runs_without_weights_or_data_say_so(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -429,15 +449,18 @@ def test_runs_without_weights_or_data_say_so(trained: dict[str, Path], tmp_path:
 
 
 def test_nothing_is_wider_than_a_phone(trained: dict[str, Path], tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright and chromium")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("needs chromium")
     hostile = write_run(tmp_path / ("z" * 200), [["background", *HOSTILE[:6]], list(HOSTILE[6:])])
-    with sync_api.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        for number, runs in enumerate((list(trained.values()), [hostile, trained["sats"]])):
-            page.goto(make_report(runs, tmp_path / f"{number}.html", images=1).as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") == 390
-        browser.close()
+    for number, runs in enumerate((list(trained.values()), [hostile, trained["sats"]], [trained["sats"]])):
+        make_report(runs, tmp_path / f"{number}.html", images=1)
+    frames = "".join(f'<iframe width="390" height="800" src="{number}.html"></iframe>' for number in range(3))
+    measure = "Array.from(frames, frame => frame.document.documentElement.scrollWidth).join()"
+    page = f"<body>{frames}<script>onload = () => document.body.textContent = {measure}</script>"
+    (tmp_path / "page.html").write_text(page)
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files")
+    quiet = ("--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}")
+    command = [chromium, *flags, *quiet, "--dump-dom", (tmp_path / "page.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "390,390,390" in shown

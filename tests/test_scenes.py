@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ImageColor
 
-from sats.data import scenes
+from sats.data import painting, scenes
 from sats.data.scenes import DIGITS, SPLITS, ScenesSource
 
 SOURCE = ScenesSource(num_images=60)
@@ -51,6 +51,17 @@ def test_a_pickled_source_makes_the_same_images_in_another_process() -> None:
     assert fingerprint(copy, 7) == fingerprint(SOURCE, 7)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(fingerprint, (SOURCE, 7)) == fingerprint(SOURCE, 7)
+
+
+def test_a_scene_is_painted_once_and_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ScenesSource(num_images=2, seed=77)
+    before = fingerprint(source, 1)
+    monkeypatch.delattr(painting, "paint")  # from here on painting fails
+    source.image(1).paste((0, 0, 0), (0, 0, 64, 64))
+    source.mask(1)[:] = 255
+    assert fingerprint(source, 1) == before
+    with pytest.raises(AttributeError):
+        source.image(0)
 
 
 def test_painting_moves_no_digit() -> None:
@@ -139,8 +150,8 @@ def test_every_ink_stands_out_on_every_ground() -> None:
     def luma(colour: str) -> float:
         return float(np.dot(ImageColor.getrgb(colour)[:3], (0.299, 0.587, 0.114)))
 
-    lightest_ground = max(luma(colour) for ground in scenes._GROUNDS for colour in ground)
-    assert min(luma(ink) for ink in scenes._INKS) - lightest_ground > 70
+    lightest_ground = max(luma(colour) for ground in painting._GROUNDS for colour in ground)
+    assert min(luma(ink) for ink in painting._INKS) - lightest_ground > 70
 
 
 def test_presence_of_a_thousand_scenes_is_quick() -> None:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
+from sats.data import painting
 from sats.data.source import Source
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 DIGITS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -49,41 +52,8 @@ _MIN_VISIBLE: Final = 0.9
 
 _TRIES: Final = 8
 
-# Light inks on darker grounds only: with both polarities a small network needs several times the images.
-_GROUNDS: Final = (
-    ("#182444", "#2e4a74"),
-    ("#0e3c42", "#24686a"),
-    ("#261e34", "#503c66"),
-    ("#26282c", "#4c4e56"),
-    ("#48202a", "#743c3c"),
-    ("#1c3a28", "#3e6242"),
-    ("#2a4a78", "#4a74a4"),
-    ("#5c3a26", "#8a5c3a"),
-    ("#46506a", "#66708c"),
-    ("#5a4a2a", "#7e7044"),
-    ("#6a3050", "#8e4a6c"),
-    ("#3a5a5c", "#5c807c"),
-)
-_INKS: Final = ("#faf6ec", "#ffd65c", "#ffb090", "#98e8d6", "#b0d8ff", "#fabcd6", "#c4ea8a", "#e0ccff", "#f4e4c0")
-
-_MARKS: Final = (
-    ("0,0 .3,1 .5,.4 .7,1 1,0",),  # W
-    ("0,1 .1,0 .5,.7 .9,0 1,1",),  # M
-    ("0,0 1,1", "1,0 0,1"),  # X
-    ("0,0 0,1", "1,0 1,1", "0,.5 1,.5"),  # H
-    ("0,0 0,1", "1,0 .05,.5 1,1"),  # K
-    (".5,0 .5,1", "0,.25 1,.75", "1,.25 0,.75"),  # asterisk
-    (".5,0 1,1 0,1 .5,0",),  # triangle
-    (".5,0 .5,1", "0,.5 1,.5"),  # plus
-    ("0,.6 .2,.2 .4,.5 .6,.8 .8,.5 1,.4",),  # wave
-    ("0,0 .05,.9 .5,1 .95,.9 1,0",),  # U
-    ("0,.3 .8,.3", ".2,.7 1,.7"),  # equals
-    ("0,.5 1,.5", ".6,.1 1,.5 .6,.9"),  # arrow
-)
-"""Strokes in the unit square that look written and are no digits."""
-
-_SHADOW: Final = [level * 3 // 8 for level in range(256)]
-"""The coverage of a digit's shadow for each coverage of its own."""
+_KEPT_PIXELS: Final = 2**24
+"""Pixels of scenes that a process keeps (80 MiB): to draw one takes as long as to learn from it."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +70,15 @@ class _Layout:
     """The digits of a scene as drawn, and ``owner`` [H, W]: 1 + the position of the digit seen, else 0."""
 
     digits: tuple[_Digit, ...]
+    owner: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A scene as drawn: ``owner`` [H, W] is 1 + the position in ``numbers`` of the digit seen, else 0."""
+
+    picture: Image.Image
+    numbers: tuple[int, ...]
     owner: NDArray[np.uint8]
 
 
@@ -148,13 +127,13 @@ class ScenesSource(Source):
 
     def image(self, index: int) -> Image.Image:
         """Scene ``index``, in RGB. Raises IndexError where there is none."""
-        return _paint(self._rng(index, "paint"), self._layout(index))
+        return self._scene(index).picture.copy()
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The class index of every pixel of scene ``index``: [H, W]; raises IndexError as ``image`` does."""
-        layout = self._layout(index)
-        labels = [BACKGROUND, *(self._labels[digit.number] for digit in layout.digits)]
-        return np.array(labels, dtype=np.uint8)[layout.owner]
+        scene = self._scene(index)
+        labels = [BACKGROUND, *(self._labels[number] for number in scene.numbers)]
+        return np.array(labels, dtype=np.uint8)[scene.owner]
 
     def size(self, index: int) -> tuple[int, int]:  # noqa: ARG002 - all scenes have one size
         """Height and width, the same for all scenes."""
@@ -165,20 +144,35 @@ class ScenesSource(Source):
         if self._presence is None:
             presence = np.zeros((len(self), len(self.classes)), dtype=np.bool_)
             for index, row in enumerate(presence):
-                row[[self._labels[digit.number] for digit in self._layout(index).digits]] = True
+                layout = _lay_out(self.split, self.seed, index, self.image_size)
+                row[[self._labels[digit.number] for digit in layout.digits]] = True
             presence[:, BACKGROUND] = True
             self._presence = presence
         return self._presence.copy()
 
-    def _layout(self, index: int) -> _Layout:
-        return _lay_out(self._rng(index, "layout"), self.image_size, _glyphs(self.split))
-
-    def _rng(self, index: int, purpose: str) -> np.random.Generator:
-        """The stream of one purpose, so that what is painted never moves a digit."""
+    def _scene(self, index: int) -> _Scene:
         if not 0 <= index < len(self):
             raise IndexError(f"Scene {index} was asked of {len(self)}; count from 0.")
-        words = (SPLITS.index(self.split), ("layout", "paint").index(purpose), index, self.seed)
-        return np.random.default_rng(np.random.SeedSequence(words))
+        return _memory(self.image_size)(self.split, self.seed, index)
+
+
+@cache
+def _memory(side: int) -> Callable[[str, int, int], _Scene]:
+    """Draws scenes of ``side`` pixels by split, seed and index, and keeps those drawn last."""
+
+    @lru_cache(maxsize=_KEPT_PIXELS // side**2)
+    def scene(split: str, seed: int, index: int) -> _Scene:
+        layout = _lay_out(split, seed, index, side)
+        picture = painting.paint(_rng(split, seed, index, "paint"), side, [(d.alpha, d.corner) for d in layout.digits])
+        return _Scene(picture, tuple(digit.number for digit in layout.digits), layout.owner)
+
+    return scene
+
+
+def _rng(split: str, seed: int, index: int, purpose: str) -> np.random.Generator:
+    """The stream of one purpose, so that what is painted never moves a digit."""
+    words = (SPLITS.index(split), ("layout", "paint").index(purpose), index, seed)
+    return np.random.default_rng(np.random.SeedSequence(words))
 
 
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
@@ -228,8 +222,9 @@ def _enlarged(levels: NDArray[np.uint8]) -> Image.Image:
     return smooth.filter(ImageFilter.UnsharpMask(radius=_CELL, percent=150, threshold=0))
 
 
-def _lay_out(rng: np.random.Generator, side: int, glyphs: tuple[tuple[Image.Image, ...], ...]) -> _Layout:
+def _lay_out(split: str, seed: int, index: int, side: int) -> _Layout:
     """Place two to four digits; one that would hide too much of an older one everywhere is left out."""
+    rng, glyphs = _rng(split, seed, index, "layout"), _glyphs(split)
     digits: list[_Digit] = []
     owner = np.zeros((side, side), dtype=np.uint8)
     areas: list[int] = []
@@ -280,120 +275,3 @@ def _window(owner: NDArray[np.uint8], inked: NDArray[np.bool_], corner: tuple[in
     """The view of ``owner`` under a digit put at ``corner`` (left, top)."""
     (left, top), (high, wide) = corner, inked.shape
     return owner[top : top + high, left : left + wide]
-
-
-def _paint(rng: np.random.Generator, layout: _Layout) -> Image.Image:
-    """Draw ground, clutter, then the digits, each with a soft shadow and an ink of its own."""
-    side = len(layout.owner)
-    ground = np.array([ImageColor.getrgb(colour) for colour in _GROUNDS[rng.integers(len(_GROUNDS))]])
-    scene = Image.fromarray(_texture(rng, side, ground))
-    inks = rng.permutation([ImageColor.getrgb(ink) for ink in _INKS])
-    for _ in range(rng.integers(3, 6)):
-        _stamp(scene, _patch(rng, side), _corner(rng, side), _tint(rng, ground))
-    for _ in range(rng.integers(1, 3)):
-        _stamp(scene, _mark(rng, side), _corner(rng, side), _shaken(rng, inks[rng.integers(len(inks))]))
-    for digit, ink in zip(layout.digits, inks, strict=False):
-        left, top = digit.corner
-        shift = max(1, side // 48)
-        _stamp(scene, digit.alpha.point(_SHADOW), (left + shift, top + shift), (0, 0, 0))
-        _stamp(scene, digit.alpha, (left, top), _shaken(rng, ink))
-    return scene
-
-
-def _texture(rng: np.random.Generator, side: int, ground: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Mix the two colours of ``ground`` in a pattern with fine grain: [side, side, 3]."""
-    patterns = (_clouds, _stripes, _checks, _dots)
-    field = 0.5 * _clouds(rng, side) + 0.5 * patterns[rng.integers(len(patterns))](rng, side)
-    grain = rng.integers(-8, 9, size=(side, side, 1))
-    colours: NDArray[np.float64] = ground[0] + (ground[1] - ground[0]) * field[..., None] + grain
-    return colours.clip(0, 255).astype(np.uint8)
-
-
-def _clouds(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """Smooth noise of three grain sizes: [side, side], 0 to 1."""
-    field = np.zeros((side, side))
-    for cells, weight in ((3, 0.5), (7, 0.3), (15, 0.2)):
-        noise = Image.fromarray(rng.integers(256, size=(cells, cells), dtype=np.uint8))
-        field += weight / 255 * np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC))
-    return field
-
-
-def _waves(rng: np.random.Generator, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Triangle waves along two directions at right angles, 4 to 9 to a side: each [side, side], 0 to 1."""
-    turn = rng.uniform(0, math.pi)
-    cos, sin = round(math.cos(turn), 6), round(math.sin(turn), 6)
-    down, right = np.mgrid[:side, :side] * (rng.uniform(4, 9) / side)
-    phases = rng.uniform(size=2)
-    along, across = cos * right + sin * down + phases[0], cos * down - sin * right + phases[1]
-    return abs(along % 1 - 0.5) * 2, abs(across % 1 - 0.5) * 2
-
-
-def _stripes(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    along, _ = _waves(rng, side)
-    return ((along - 0.5) * 4 + 0.5).clip(0, 1)
-
-
-def _checks(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    along, across = _waves(rng, side)
-    return ((along - 0.5) * (across - 0.5) * 12 + 0.5).clip(0, 1)
-
-
-def _dots(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
-    along, across = _waves(rng, side)
-    return ((0.3 - along**2 - across**2) * 6 + 0.5).clip(0, 1)
-
-
-def _shaken(rng: np.random.Generator, colour: NDArray[np.int64] | NDArray[np.float64]) -> tuple[int, ...]:
-    return tuple((colour + rng.integers(-12, 13, size=3)).clip(0, 255).astype(np.uint8).tolist())
-
-
-def _tint(rng: np.random.Generator, ground: NDArray[np.int64]) -> tuple[int, ...]:
-    """Draw a colour near the ground's two, for patches."""
-    return _shaken(rng, ground[0] + (ground[1] - ground[0]) * rng.uniform(-0.6, 1.6))
-
-
-def _corner(rng: np.random.Generator, side: int) -> tuple[int, int]:
-    """A left and top for clutter, which the frame may cut."""
-    left, top = rng.integers(-side // 8, side - side // 8, size=2).tolist()
-    return left, top
-
-
-def _stamp(scene: Image.Image, alpha: Image.Image, corner: tuple[int, int], colour: tuple[int, ...]) -> None:
-    """Lay ``colour`` over the scene with coverage ``alpha``, in place."""
-    scene.paste(colour, (*corner, corner[0] + alpha.width, corner[1] + alpha.height), alpha)
-
-
-def _patch(rng: np.random.Generator, side: int) -> Image.Image:
-    """A filled disc or quadrangle: coverage."""
-    size = int(rng.uniform(0.15, 0.5) * side)
-    canvas = Image.new("L", (3 * size, 3 * size))
-    draw = ImageDraw.Draw(canvas)
-    if rng.integers(2):
-        draw.ellipse((0, 0, 3 * size - 1, 3 * size - 1), fill=255)
-    else:
-        cut = rng.uniform(0, 3 * size, size=4).tolist()
-        draw.polygon([(cut[0], 0), (3 * size, cut[1]), (cut[2], 3 * size), (0, cut[3])], fill=255)
-    return canvas.reduce(3)
-
-
-def _mark(rng: np.random.Generator, side: int) -> Image.Image:
-    """A written mark that is no digit, its points shaken and its corners rounded: coverage."""
-    size = int(rng.uniform(0.25, 0.45) * side)
-    width = max(3, round(3 * side * rng.uniform(0.04, 0.07)))
-    canvas = Image.new("L", (3 * size, 3 * size))
-    draw = ImageDraw.Draw(canvas)
-    for stroke in _MARKS[rng.integers(len(_MARKS))]:
-        points = np.array([point.split(",") for point in stroke.split()], dtype=np.float64)
-        points += rng.uniform(-0.07, 0.07, size=points.shape)
-        path = (_rounded(points) * (3 * size - 2 * width) + width).ravel().tolist()
-        draw.line(path, fill=255, width=width, joint="curve")
-        for x, y in (path[:2], path[-2:]):
-            draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
-    return canvas.reduce(3)
-
-
-def _rounded(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut the corners of a polyline, as Chaikin does: [points, 2]."""
-    before, after = points[:-1], points[1:]
-    cut = np.stack((0.75 * before + 0.25 * after, 0.25 * before + 0.75 * after), axis=1).reshape(-1, 2)
-    return np.concatenate((points[:1], cut, points[-1:]))

@@ -13,7 +13,7 @@ from sats.types import BACKGROUND, IGNORE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DISTINCT = (  # Okabe and Ito's colours, told apart with any kind of colour vision
+DISTINCT = (  # Okabe and Ito's colours, told apart with any kind of colour vision; then those farthest from them
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -21,6 +21,10 @@ DISTINCT = (  # Okabe and Ito's colours, told apart with any kind of colour visi
     (0, 114, 178),
     (213, 94, 0),
     (204, 121, 167),
+    (140, 60, 255),
+    (90, 225, 50),
+    (165, 25, 85),
+    (110, 85, 20),
 )
 GOLDEN = 0.618034  # steps of the golden ratio spread hues evenly, however many there are
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,8 +34,13 @@ if TYPE_CHECKING:
 
 LONGEST_SIDE = 220
 """Pixels that a picture has at most; it is shown at about 130 on the page, and screens have up to two for each."""
+MOST_MODELS = 24
+"""Models whose predictions several runs show together; of more, each run shows its first and last step."""
 SMALL_SIDE = 160
 """Pictures with a longest side below this are enlarged by a whole factor, which keeps maps sharp."""
+
+
+FIRST_AND_LAST = "Of each run only the first and the last step are shown; a report on one run shows all of its steps."
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,9 @@ class _Variant:
 
 
 def make_gallery(runs: Sequence[RunRecord], count: int) -> Gallery:
-    """``count`` test images of the first run's data: every step's predictions of one run, the last of several.
+    """``count`` test images of the first run's data, and the predictions of every step of every run.
 
-    Where the data or a model is gone, the gallery's remarks say so.
+    What is missing (data or a model that is gone, steps of many runs) the gallery's remarks say.
     """
     classes = all_classes(runs)
     try:
@@ -100,7 +106,8 @@ def make_gallery(runs: Sequence[RunRecord], count: int) -> Gallery:
         images, truths = zip(*(samples[index] for index in indices), strict=True)
     except (ValueError, OSError) as error:
         return Gallery(remarks=(f"There are no pictures, as the test data cannot be read: {shown(error, 300)}",))
-    variants = _variants(runs)
+    models = models_to_show(runs)
+    variants = _variants(models)
     found = [variant for variant in variants if variant.is_there]
     predicted = [
         _predictions(load(variant.folder), images, classes)
@@ -112,7 +119,8 @@ def make_gallery(runs: Sequence[RunRecord], count: int) -> Gallery:
         for index, image, truth, *maps in zip(indices, images, truths, *predicted, strict=True)
     ]
     every = [labels for maps in (truths, *predicted) for labels in maps]
-    return Gallery(tuple(examples), _legend(every, classes), _gone(variants))
+    left_out = len(models) < sum(len(run.history) for run in runs)
+    return Gallery(tuple(examples), _legend(every, classes), (*_gone(variants), *[FIRST_AND_LAST] * left_out))
 
 
 def _gone(variants: Sequence[_Variant]) -> tuple[str, ...]:
@@ -133,11 +141,38 @@ def _samples(run: RunRecord, classes: tuple[str, ...]) -> Samples:
     return samples_by_name(source, classes, run.config.evaluation.future)
 
 
-def _variants(runs: Sequence[RunRecord]) -> list[_Variant]:
-    if len(runs) > 1:
-        return [_Variant(shown(run.name), run.folder.step(run.last.step)) for run in runs]
-    (run,) = runs
-    return [_Variant(f"step {scores.step}", run.folder.step(scores.step)) for scores in run.history]
+def models_to_show(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, int]]:
+    """The run and step of every model to show."""
+    every = [(run, scores.step) for run in runs for scores in run.history]
+    if len(runs) == 1 or len(every) <= MOST_MODELS:
+        return every
+    return [(run, step) for run, step in every if step in (run.first.step, run.last.step)]
+
+
+def _variants(models: Sequence[tuple[RunRecord, int]]) -> list[_Variant]:
+    """The ``models`` by title; a step 0 that several runs share stands there once."""
+    owners: dict[str, list[tuple[RunRecord, int]]] = {}
+    for run, step in models:
+        owners.setdefault(_fingerprint(run.folder.step(step)), []).append((run, step))
+    several = len({run.name for run, _ in models}) > 1
+    return [_Variant(_title(same, several), same[0][0].folder.step(same[0][1])) for same in owners.values()]
+
+
+def _fingerprint(folder: Path) -> str:
+    """What only models with the same weights have in common; of one whose weights are gone, its own path."""
+    digest = hashlib.sha256()
+    weights = sorted((folder / "model").glob("*.safetensors"))
+    for path in weights:
+        digest.update(path.read_bytes())
+    return digest.hexdigest() if weights else str(folder)
+
+
+def _title(same: Sequence[tuple[RunRecord, int]], several: bool) -> str:
+    (run, step), *_ = same
+    if not several:
+        return f"step {step}"
+    who = names(run.name for run, _ in same)
+    return who if run.is_joint else f"{who}, step {step}"
 
 
 def choose(presence: NDArray[np.bool_], count: int) -> list[int]:

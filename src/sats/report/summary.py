@@ -124,7 +124,7 @@ def figures(comparison: Comparison) -> list[Column]:
         (
             "backward transfer",
             lambda run: backward_transfer(run.history),
-            "mean change of a class's IoU since it was learned, in points; below 0 is forgetting",
+            "mean change of a class's IoU since it was learned, background aside, in points; below 0 is forgetting",
         ),
         ("of joint", comparison.ratio, "“all” as a share of what training on everything at once reaches"),
         ("in common", lambda run: _common_mean(comparison, run), "mean IoU of the classes that all runs know"),
@@ -194,8 +194,8 @@ def progress(run: RunRecord) -> list[str]:
     """A sentence on a run that is not finished."""
     if run.is_finished:
         return []
-    planned = f" of {run.num_steps}" if run.num_steps else ""
-    return [f"Not finished: {len(run.history)}{planned} steps are done, and the figures are those after them."]
+    done = f"{len(run.history)} of {run.num_steps} steps" if run.num_steps else count(len(run.history), "step")
+    return [f"Not finished: {done} done so far, which is where the figures stop."]
 
 
 def keeping(run: RunRecord) -> list[str]:
