@@ -13,7 +13,7 @@ from sats.methods.importance import (
     add_penalty,
     conclude,
     gradients,
-    penalty_term,
+    penalised_losses,
     trained,
 )
 from sats.types import Init
@@ -54,9 +54,8 @@ class Ewc(Method, name="ewc"):
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
-        """Cross-entropy; and the penalty from step 1 on, for the log, as its gradient comes in `after_backward`."""
-        terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
-        return {**terms, "penalty": penalty_term(context, self.penalty)} if context.step.index else terms
+        """Cross-entropy; and the penalty from step 1 on."""
+        return penalised_losses(context, targets, student, self.penalty)
 
     def after_backward(self, context: Context) -> None:
         """Update F, then add the penalty's gradient."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from sats.methods.context import Context
+    from sats.types import SegOutput
 
 FISHER, SCORE, OLD_SCORE, UPDATES = "fisher/", "score/", "old-score/", "updates"
 INTEGRAL, TOTAL = "integral/", "total/"
@@ -53,14 +54,19 @@ def conclude(context: Context, *prefixes: str) -> None:
     remember(context, REFERENCE)
 
 
-def penalty_term(context: Context, weight: float) -> Tensor:
-    """The weighted penalty on moving parameters of the old model, a scalar without gradient: see `add_penalty`."""
-    terms = [
-        losses.penalty(context.state[IMPORTANCE + name], parameter.detach(), context.state[REFERENCE + name])
-        for name, parameter in _penalised(context).items()
-    ]
-    nothing = next(iter(trained(context).values())).detach().new_zeros(())
-    return weight * sum(terms, start=nothing)
+def penalised_losses(context: Context, targets: Tensor, student: SegOutput, weight: float) -> dict[str, Tensor]:
+    """Cross-entropy, and from step 1 on the penalty on moving parameters of the old model.
+
+    The penalty is there for the log and has no gradient: `add_penalty` adds it, once the importances have read the rest.
+    """
+    terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+    if context.step.index:
+        moved = [
+            losses.penalty(context.state[IMPORTANCE + name], parameter.detach(), context.state[REFERENCE + name])
+            for name, parameter in _penalised(context).items()
+        ]
+        terms["penalty"] = weight * sum(moved, start=terms["cross_entropy"].detach().new_zeros(()))
+    return terms
 
 
 def add_penalty(context: Context, weight: float) -> None:
