@@ -57,7 +57,8 @@ def conclude(context: Context, *prefixes: str) -> None:
 def penalised_losses(context: Context, targets: Tensor, student: SegOutput, weight: float) -> dict[str, Tensor]:
     """Cross-entropy, and from step 1 on the penalty on moving parameters of the old model.
 
-    The penalty is there for the log and has no gradient: `add_penalty` adds it, once the importances have read the rest.
+    The penalty is there for the log and has no gradient: `add_penalty` adds that, once the importances have read the
+    rest.
     """
     terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
     if context.step.index:
