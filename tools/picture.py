@@ -10,6 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 import sats
 from sats.data.scenes import ScenesSource
@@ -46,6 +47,8 @@ def main(demo: Path, target: Path, seed: str = "0") -> None:
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     figure.subplots_adjust(left=0.13, right=1, top=1, bottom=0, wspace=0.04, hspace=0.04)
     figure.savefig(target, dpi=110)
+    with Image.open(target) as drawn:  # 256 colours will do, and take a third of the space
+        drawn.convert("RGB").quantize(256).save(target, optimize=True)
 
 
 if __name__ == "__main__":
