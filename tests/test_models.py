@@ -312,7 +312,8 @@ def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str)
 
 
 def test_the_sizes_on_the_command_line_are_those_there_are() -> None:
-    assert get_args(get_type_hints(ModelConfig)["name"]) == ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"])
+    expected = ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"], checkpoint.AUTO)
+    assert get_args(get_type_hints(ModelConfig)["name"]) == expected
 
 
 # --- reserved rows ----------------------------------------------------------------------------------------------------

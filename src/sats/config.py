@@ -101,8 +101,9 @@ class ModelConfig:
         "segformer-b3",
         "segformer-b4",
         "segformer-b5",
+        "auto",
     ] = "segformer-b0"
-    """Its size."""
+    """Its size; "auto": whatever network or backbone the weights are of."""
     weights: str = ""
     """A local folder or a hub name to start from; an encoder alone will do. Empty: start at random."""
     decoder_size: int = 0

@@ -95,7 +95,7 @@ class AttentionTap:
 
     ``query`` [B, heads, Q, d] and ``key`` [B, heads, K, d]; ``scaling`` multiplies their product; ``mask``, if
     any, is added to it; ``grid`` is the height and width in tokens of the Q queries; ``key_grid`` that of the K keys,
-    None where they lie on no grid.
+    None where they lie on no grid. The first ``key_prefix`` keys, class and register tokens, lie on none in any case.
     """
 
     query: Tensor
@@ -104,6 +104,7 @@ class AttentionTap:
     mask: Tensor | None
     grid: tuple[int, int]
     key_grid: tuple[int, int] | None = None
+    key_prefix: int = 0
 
     def rows(self, start: int = 0, stop: int | None = None) -> Tensor:
         """The attention rows of queries ``start`` to ``stop``, softmaxed over keys: [B, heads, queries, K].

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from sats.losses.regions import class_members, class_regions, foreground, resize_labels
@@ -82,11 +83,13 @@ class _Rows:
         shape: tuple[int, ...],
         grid: tuple[int, int],
         key_grid: tuple[int, int] | None,
+        key_prefix: int = 0,
     ) -> None:
         self.read = read
         self.shape = shape
         self.grid = grid
         self.key_grid = key_grid
+        self.key_prefix = key_prefix
 
     def chunks(self) -> list[tuple[int, int]]:
         """Ranges of queries whose rows fit in ROWS_AT_ONCE elements."""
@@ -99,7 +102,9 @@ def _as_rows(attention: Tensor | AttentionTap, grid: tuple[int, int] | None, key
     """``attention`` as rows; the grids given go before those that a tap knows, or that a square map would have."""
     if isinstance(attention, AttentionTap):
         shape = (*attention.query.shape[:3], attention.key.shape[2])
-        return _Rows(attention.rows, shape, grid or attention.grid, key_grid or attention.key_grid)
+        return _Rows(
+            attention.rows, shape, grid or attention.grid, key_grid or attention.key_grid, attention.key_prefix
+        )
     full = attention
     side, key_side = math.isqrt(full.shape[2]), math.isqrt(full.shape[3])
     return _Rows(
@@ -131,14 +136,17 @@ def _block_transfer(rows: _Rows, old_rows: _Rows, labels: Tensor, pooling: Pooli
 
 
 def _key_members(rows: _Rows, labels: Tensor, resized: Tensor) -> Tensor:
-    """Which keys belong to each region of the queries' labels ``resized``, as zeros and ones: [B, 1, K, R]."""
-    if rows.key_grid is None or math.prod(rows.key_grid) != rows.shape[3]:
+    """Which keys belong to each region of the queries' labels ``resized``, as zeros and ones: [B, 1, K, R].
+
+    Keys that lie on no grid, class and register tokens, belong to none.
+    """
+    if rows.key_grid is None or math.prod(rows.key_grid) + rows.key_prefix != rows.shape[3]:
         raise ValueError(
             f"Class-pair pooling needs the grid of the {rows.shape[3]} keys, and this model's lie on none, "
             f"or not on {rows.key_grid}: take another pooling."
         )
     members = class_members(resize_labels(labels, rows.key_grid), foreground(resized))
-    return members.float().transpose(1, 2)[:, None]
+    return functional.pad(members.float().transpose(1, 2)[:, None], (0, 0, rows.key_prefix, 0))
 
 
 def _one_region(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,6 +39,8 @@ class AttentionTransfer:
         if self.weight == 0 or self.of == "features":
             return ()
         stages = model.attention_blocks
+        if not stages:
+            raise ValueError(model.family.refusal(model.network))
         chosen = [stages[index] for index in self._stages(len(stages))]
         if self.blocks == "all":
             return tuple(name for names in chosen for name in names)

@@ -10,19 +10,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSemanticSegmentation, SegformerForSemanticSegmentation
+from transformers import (
+    MODEL_FOR_BACKBONE_MAPPING,
+    AutoConfig,
+    AutoModelForSemanticSegmentation,
+    SegformerForSemanticSegmentation,
+)
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 
 from sats.files import into_place
 from sats.models.segformer import SEGFORMER, segformer_config
-from sats.models.segmenter import Segmenter
+from sats.models.segmenter import FAMILIES, Segmenter
+from sats.models.upernet import HEAD_SIZE, UPERNET, wrap_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedConfig, PreTrainedModel
 
+AUTO = "auto"
+"""The size of a model whose network is the one that its weights hold."""
 RESERVED = "reserved.safetensors"
 SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
 """What a SegFormer's weights must agree on with the size that was asked for."""
@@ -33,14 +41,15 @@ def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: i
 
     ``weights`` is a local folder or a hub name; an encoder alone will do. What it lacks, and everything when it
     is empty, starts at random from torch's global seed. ValueError if the weights are of another size, or
-    cannot be read.
+    cannot be read. ``size`` "auto" takes whatever network or backbone the weights are of; see `create_from`.
     """
+    if size == AUTO:
+        return create_from(weights, classes, decoder_size)
     config = segformer_config(size, decoder_size)
     config.num_labels = len(classes)
     if not weights:
         return Segmenter(SegformerForSemanticSegmentation(config), classes)
-    if Path(weights).expanduser().exists():  # a folder here, not a name on the hub
-        weights = str(Path(weights).expanduser())
+    weights = _local(weights)
     stored = _stored_config(weights)
     _check_shape(stored, config, weights, size)
     if not decoder_size:
@@ -57,6 +66,45 @@ def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: i
     network, report = loaded
     _check_encoder(report, weights)
     return Segmenter(network, classes)
+
+
+def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Segmenter:
+    """A segmenter for ``classes`` over what ``weights`` hold: a backbone of transformers, or a whole network.
+
+    A backbone (DINOv2 with or without registers, DINOv3, BEiT, Swin and others) gets an UperNet head of ``head_size``
+    channels (0: 64) that starts at random; of a SegFormer or UperNet everything is taken but the classifier.
+    """
+    if not weights:
+        raise ValueError("--model.name auto takes the network from its weights: name them with --model.weights.")
+    weights = _local(weights)
+    stored = _stored_config(weights)
+    with _reading(weights):
+        if stored.model_type in FAMILIES:
+            settings = {"use_auxiliary_head": False} if stored.model_type == UPERNET.model_type else {}
+            network = AutoModelForSemanticSegmentation.from_pretrained(
+                weights,
+                num_labels=len(classes),
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                **settings,
+            )
+        elif type(stored) in MODEL_FOR_BACKBONE_MAPPING:
+            network = wrap_backbone(weights, stored, len(classes), head_size or HEAD_SIZE)
+        else:
+            network = None
+    if network is None:
+        raise ValueError(
+            f"The weights {weights!r} are of a {stored.model_type} model, which is neither a backbone of transformers "
+            f"nor one of {', '.join(FAMILIES)}."
+        )
+    return Segmenter(network, classes)
+
+
+def _local(weights: str) -> str:
+    """``weights`` as a folder here, if there is one, not a name on the hub."""
+    path = Path(weights).expanduser()
+    return str(path) if path.exists() else weights
 
 
 def _check_encoder(report: dict[str, Any], weights: str) -> None:

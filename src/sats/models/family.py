@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
+    from torch import Tensor, nn
+
+Grid = tuple[int, int]
+"""Height and width in tokens."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Where the tokens of a stage's attention lie: the first ``prefix`` (class and register tokens) on no grid.
+
+    The others lie on the grid of the stage's feature map as queries, and on ``key_grid`` as keys.
+    """
+
+    key_grid: Grid
+    prefix: int = 0
 
 
 @dataclass(frozen=True)
 class Family:
     """Where the parts of one architecture are, as dotted names below the network.
 
-    ``attention_blocks`` lists the attention modules of each encoder stage, first to last; stage s's queries lie on the
-    grid of the s-th feature map. ``key_grid`` gives the (height, width) of a stage's keys from that of its queries.
+    ``features`` reads the feature maps, one for each stage, from what the encoder returned. ``attention_blocks`` lists
+    the attention modules of each stage, first to last; none where its attention cannot be transferred, and ``refusal``
+    then says why. ``tokens`` tells where a stage's tokens lie, from the grid of its feature map.
     """
 
     model_type: str
     encoder: str
     classifier: str
+    features: Callable[[Any], tuple[Tensor, ...]]
     attention_blocks: Callable[[nn.Module], tuple[tuple[str, ...], ...]]
-    key_grid: Callable[[nn.Module, int, tuple[int, int]], tuple[int, int]]
+    tokens: Callable[[nn.Module, int, Grid], Tokens]
+    refusal: Callable[[nn.Module], str] = lambda network: f"{type(network).__name__} has no attention blocks."

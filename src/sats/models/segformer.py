@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from sats.models.family import Family
+from sats.models.family import Family, Tokens
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from sats.models.family import Grid
 
 SMALL = (32, 64, 160, 256)
 LARGE = (64, 128, 320, 512)
@@ -55,12 +57,12 @@ def _attention_blocks(network: nn.Module) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _key_grid(network: nn.Module, stage: int, grid: tuple[int, int]) -> tuple[int, int]:
+def _tokens(network: nn.Module, stage: int, grid: Grid) -> Tokens:
     """Keys are reduced by a convolution whose kernel and stride are the stage's ratio."""
     if not isinstance(network, SegformerForSemanticSegmentation):
         raise TypeError(f"Not a SegFormer: {type(network).__name__}")
     ratio = network.config.sr_ratios[stage]
-    return grid[0] // ratio, grid[1] // ratio
+    return Tokens((grid[0] // ratio, grid[1] // ratio))
 
 
 SEGFORMER = Family(
@@ -68,5 +70,6 @@ SEGFORMER = Family(
     encoder="segformer",
     classifier="decode_head.classifier",
     attention_blocks=_attention_blocks,
-    key_grid=_key_grid,
+    features=lambda encoded: tuple(encoded.hidden_states),
+    tokens=_tokens,
 )

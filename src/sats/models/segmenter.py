@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 
 from sats.models import attention
 from sats.models.classifier import GrowingClassifier
 from sats.models.segformer import SEGFORMER
+from sats.models.upernet import UPERNET
 from sats.types import AttentionTap, SegOutput
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sats.models.family import Family
     from sats.types import Init, Step
 
-FAMILIES = {family.model_type: family for family in (SEGFORMER,)}
+FAMILIES = {family.model_type: family for family in (SEGFORMER, UPERNET)}
 
 
 class Segmenter(nn.Module):
@@ -44,7 +45,8 @@ class Segmenter(nn.Module):
         classifier.load(plain)
         network.set_submodule(self.family.classifier, classifier)
         attention.register()
-        network.set_attn_implementation(attention.IMPLEMENTATION)
+        if self.attention_blocks:
+            self.encoder.set_attn_implementation(attention.IMPLEMENTATION)
 
     @property
     def classifier(self) -> GrowingClassifier:
@@ -54,13 +56,14 @@ class Segmenter(nn.Module):
         return classifier
 
     @property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> PreTrainedModel:
         """The part that makes features of images."""
-        return self.network.get_submodule(self.family.encoder)
+        encoder: PreTrainedModel = self.network.get_submodule(self.family.encoder)  # type: ignore[assignment]
+        return encoder
 
     @property
     def attention_blocks(self) -> tuple[tuple[str, ...], ...]:
-        """The names of the attention blocks of each encoder stage, first to last."""
+        """The names of the attention blocks of each encoder stage, first to last; none if its attention is no use."""
         return self.family.attention_blocks(self.network)
 
     @property
@@ -71,9 +74,14 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> SegOutput:
         """Logits, features and the ``taps`` (names of attention blocks) of normalised images [B, 3, H, W]."""
         blocks = {name: self.network.get_submodule(name) for name in taps}
-        with attention.record(blocks.values()) as recording:
-            output = self.network(pixel_values=images, output_hidden_states=True)
-        features = tuple(output.hidden_states)
+        encoded: list[Any] = []
+        hook = self.encoder.register_forward_hook(lambda _, __, returned: encoded.append(returned))
+        try:
+            with attention.record(blocks.values()) as recording:
+                output = self.network(pixel_values=images, output_hidden_states=True)
+        finally:
+            hook.remove()
+        features = self.family.features(encoded[0])
         return SegOutput(
             logits=output.logits,
             features=features,
@@ -89,8 +97,19 @@ class Segmenter(nn.Module):
             )
         stage = next(index for index, names in enumerate(self.attention_blocks) if name in names)
         height, width = features[stage].shape[-2:]
-        key_grid = self.family.key_grid(self.network, stage, (height, width))
-        return AttentionTap(received.query, received.key, received.scaling, received.mask, (height, width), key_grid)
+        tokens = self.family.tokens(self.network, stage, (height, width))
+        first, mask = tokens.prefix, received.mask
+        if mask is not None and mask.shape[-2] > 1:
+            mask = mask[..., first:, :]
+        return AttentionTap(
+            query=received.query[:, :, first:],
+            key=received.key,
+            scaling=received.scaling,
+            mask=mask,
+            grid=(height, width),
+            key_grid=tokens.key_grid,
+            key_prefix=first,
+        )
 
     @contextmanager
     def other_classifier(self, classifier: nn.Module) -> Iterator[None]:
