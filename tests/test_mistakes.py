@@ -138,6 +138,24 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "no runs": ("runs {data}", 2, "holds no runs"),
     "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "model.name"),
     "negative epochs": (TRAIN + " --epochs-later -1", 2, "at least 0"),
+    "transfer to a frozen encoder": (
+        TRAIN.replace("finetune", "sats") + " --method.frozen-encoder",
+        2,
+        "The encoder is frozen after step 0",
+    ),
+    "no reserved rows": (TRAIN + " --method.init reserved", 2, "Only methods with reserved rows (ssul, dft)"),
+    "no saliency maps": (
+        TRAIN.replace("finetune", "ssul") + " --data.saliency {data}/maps",
+        2,
+        "which is no folder",
+    ),
+    "a published recipe misspelt": ("train vok-15-1 --data {data}", 2, "did you mean 'voc-15-1'"),
+    "other classes than the published": (
+        "train voc-15-1 --method mib --data {data} --out {out}",
+        2,
+        "There is no class",
+    ),
+    "memory of a joint run": ("train scenes --method joint --memory.size 5 --out {out}", 2, "no earlier step"),
 }
 
 
