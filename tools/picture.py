@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -28,6 +29,11 @@ def chosen_scenes(source: ScenesSource) -> list[int]:
     return [int(index) for index in np.flatnonzero(both)[:SHOWN]]
 
 
+def dimmed(image: Image.Image) -> Image.Image:
+    """The same in dark grey, so that what a model does not see is not taken for a class."""
+    return image.convert("L").point(lambda level: level * 2 // 5).convert("RGB")
+
+
 def main(demo: Path, target: Path, seed: str = "0") -> None:
     finetune, kept = demo / f"seed-{seed}-finetune", demo / f"seed-{seed}-sats"
     models = [sats.load(folder) for folder in (finetune / "step-0", finetune / "step-1", kept / "step-1")]
@@ -38,7 +44,7 @@ def main(demo: Path, target: Path, seed: str = "0") -> None:
         image = source.image(index)
         maps = [None, source.mask(index), *[model.predict(image).labels for model in models]]
         for row, labels in enumerate(maps):
-            picture = image if labels is None else overlay(image, labels, strength=0.85)
+            picture = image if labels is None else overlay(dimmed(image), labels, strength=1)
             large = picture.resize((ENLARGED * picture.width, ENLARGED * picture.height))
             axes[row, column].imshow(large)
             axes[row, column].set(xticks=[], yticks=[])
@@ -46,9 +52,9 @@ def main(demo: Path, target: Path, seed: str = "0") -> None:
     for row, name in enumerate(ROWS):
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     figure.subplots_adjust(left=0.13, right=1, top=1, bottom=0, wspace=0.04, hspace=0.04)
-    figure.savefig(target, dpi=110)
-    with Image.open(target) as drawn:  # 256 colours will do, and take a third of the space
-        drawn.convert("RGB").quantize(256).save(target, optimize=True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110)
+    Image.open(drawn).convert("RGB").quantize(256).save(target, optimize=True)  # a third of the size
 
 
 if __name__ == "__main__":
