@@ -15,7 +15,7 @@ from sats.methods.base import freezes_encoder, needs_teacher, prepare_model
 from sats.methods.plop import sure_share
 from sats.methods.pseudo_labelling import THRESHOLDS, gather_thresholds
 from sats.recipes import recipe
-from sats.types import BACKGROUND, Init, Pooling, SegOutput, Step
+from sats.types import BACKGROUND, IGNORE, Init, Pooling, SegOutput, Step
 from steps import STEP_0, STEP_1, at, batch, outputs, step0, step1, terms_of, update
 
 
@@ -308,6 +308,17 @@ def test_ssul_calls_salient_background_unknown_unless_the_teacher_is_sure() -> N
         assert int(targets[image, row, column]) == expected
     assert (targets[data.labels != BACKGROUND] == data.labels[data.labels != BACKGROUND]).all()
     assert (targets == unknown).any()
+
+
+def test_ssuls_loss_is_the_mean_over_pixels_that_are_not_ignored() -> None:
+    method = METHODS["ssul"]()
+    where = step1(method)
+    data = batch(STEP_1)
+    student, teacher = outputs(method, where, data)
+    targets = method.targets(where, data, teacher)
+    pixels = losses.binary_cross_entropy(student.pixel_logits, targets)
+    (term,) = method.losses(where, data, targets, student, teacher).values()
+    torch.testing.assert_close(term, pixels[targets != IGNORE].mean())
 
 
 def test_ssul_trains_new_rows_and_the_unknown_one_alone_and_starts_them_from_it() -> None:

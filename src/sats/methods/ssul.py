@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sats import losses
 from sats.methods.base import Method
-from sats.types import BACKGROUND, Init
+from sats.types import BACKGROUND, IGNORE, Init
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,8 +59,9 @@ class Ssul(Method, name="ssul"):
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
-        """Binary cross-entropy of every class, the unknown one too."""
-        return {"binary_cross_entropy": losses.binary_cross_entropy(student.pixel_logits, targets).mean()}
+        """Binary cross-entropy of every class, the unknown one too; mean over the pixels that are not ignored."""
+        counted = (targets != IGNORE).sum().clamp(min=1)
+        return {"binary_cross_entropy": losses.binary_cross_entropy(student.pixel_logits, targets).sum() / counted}
 
     def scores(self, logits: Tensor, num_classes: int) -> Tensor:
         """Each class against the rest; the unknown class's probability is added to the background's."""
