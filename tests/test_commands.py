@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 
 import sats
 from sats.cli import COMMANDS, main
+from sats.config import EvaluationConfig, StreamConfig
 from sats.engine.run_folder import RunFolder, create_run
 from sats.evaluation.overlay import index_image, overlay, palette
 from sats.evaluation.predict import find_model
@@ -55,6 +58,33 @@ def test_evaluating_a_run_gives_its_own_scores_again(finished: Path, tmp_path: P
     assert measured["iou"] == stored.iou
     assert measured["miou"]["old"] == stored.miou["old"]
     assert measured["miou"]["new"] == stored.miou["new"]
+
+
+@pytest.mark.parametrize("method", ["joint", "finetune"])
+def test_a_run_is_measured_as_it_measured_itself(method: str, tmp_path: Path) -> None:
+    """Joint training has old and new classes by the protocol; cut and ignored pixels are those of the settings."""
+    config = small(method, evaluation=EvaluationConfig(mode="crop", future="ignore", batch_size=4))
+    config = dataclasses.replace(config, stream=StreamConfig(protocol="4-3"))
+    run(tmp_path / "run", config)
+    for stored in RunFolder(tmp_path / "run").scores():
+        step, out = tmp_path / "run" / f"step-{stored.step}", tmp_path / "scores.json"
+        assert main(["evaluate", str(step), "--out", str(out)]) == 0
+        measured = json.loads(out.read_text())
+        assert measured["iou"] == stored.iou
+        assert measured["step"] == stored.step
+        names = ("all", "old", "old_without_background", "new", "hiou")
+        assert [measured["miou"][name] for name in names] == [stored.miou[name] for name in names]
+
+
+def test_listing_runs_writes_nothing(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "runs" / "cut")
+    shutil.rmtree(tmp_path / "runs" / "cut" / "step-1")
+    (tmp_path / "runs" / "cut" / ".lock").unlink(missing_ok=True)
+    before = sorted(path.name for path in (tmp_path / "runs" / "cut").iterdir())
+    assert RunFolder(tmp_path / "runs" / "cut").state() == "interrupted, 1 of 2 steps"
+    assert sorted(path.name for path in (tmp_path / "runs" / "cut").iterdir()) == before
+    (tmp_path / "runs" / "cut" / ".owner").write_text(f"process {2**22 + 7} on {platform.node()}\n")  # no such process
+    assert RunFolder(tmp_path / "runs" / "cut").state().startswith("interrupted")
 
 
 def test_evaluating_other_data_matches_classes_by_name(

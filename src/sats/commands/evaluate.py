@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,15 +12,16 @@ import tyro
 from sats.commands.tables import show_scores
 from sats.engine.run_folder import run_of
 from sats.files import write_text
-from sats.types import Future
+from sats.types import BACKGROUND, Future
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sats.config import RunConfig
     from sats.data.source import Source
-    from sats.engine.run_folder import RunFolder
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
+    from sats.methods import Method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +34,10 @@ class EvaluateArguments:
     """A folder of images and masks. Default: the run's own data."""
     split: str = ""
     """The split to measure on. Default: the run's test split, else val."""
-    future: Future = "background"
-    """What pixels of classes that the model does not know count as."""
-    crop: int = 0
-    """Scale to this short side and measure the middle square. 0: whole images."""
+    future: Future | None = None
+    """What pixels of classes that the model does not know count as. Default: as in the run, else background."""
+    crop: int | None = None
+    """Scale to this short side and measure the middle square; 0: whole images. Default: as in the run, else 0."""
     batch_size: int = 16
     """Images at a time."""
     out: str = ""
@@ -48,10 +50,14 @@ def main(words: Sequence[str]) -> None:
 
     from sats.evaluation.predict import find_model, load
 
-    folder = arguments.model.expanduser()
-    find_model(folder)  # complains before the data is looked at
-    source = _open_source(arguments, run_of(folder))
-    scores = measure(load(folder), source, arguments, _num_first(folder))
+    model = find_model(arguments.model.expanduser())  # complains before the data is looked at
+    run = run_of(model)
+    config = run.config() if run else None
+    source = _open_source(arguments, config)
+    scores = measure(load(model), source, _as_in_the_run(arguments, config), _num_first(config))
+    number = model.parent.name.removeprefix("step-")
+    if run and number.isdecimal():
+        scores = dataclasses.replace(scores, step=int(number))
     show_scores([scores])
     if arguments.out:
         write_text(Path(arguments.out).expanduser(), scores.to_json())
@@ -68,28 +74,42 @@ def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, 
     from sats.evaluation.scores import compute_scores
 
     device = next(predictor.model.parameters()).device
-    samples = samples_by_name(source, predictor.classes, arguments.future)
-    transform = TestTransform(resize=predictor.resize, crop=arguments.crop)
+    samples = samples_by_name(source, predictor.classes, arguments.future or "background")
+    transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
     count = -(-len(samples) // arguments.batch_size)
     loaded = evaluation_batches(samples, transform, arguments.batch_size, sensible_workers(device), device)
     matrix = confusion_matrix(predictor.model, progress_bar(loaded, "measuring", count), predictor.method.scores)
     return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 
 
-def _num_first(folder: Path) -> int:
-    """How many channels a run's protocol calls old; 0 where there is no run."""
-    run = run_of(folder)
-    return len(run.scores()[0].classes) if run is not None and run.config().method.data == "stream" else 0
+def _as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> EvaluateArguments:
+    """The arguments, with what was not said taken from the run's own way to measure."""
+    if config is None:
+        return arguments
+    own_crop = config.train.crop if config.evaluation.mode == "crop" else 0
+    return dataclasses.replace(
+        arguments,
+        future=arguments.future or config.evaluation.future,
+        crop=own_crop if arguments.crop is None else arguments.crop,
+    )
 
 
-def _open_source(arguments: EvaluateArguments, run: RunFolder | None) -> Source:
+def _num_first(config: RunConfig[Method] | None) -> int:
+    """How many channels a run's protocol calls old, whatever the method; 0 where there is no run."""
+    if config is None:
+        return 0
+    steps, protocol = config.stream.steps, config.stream.protocol
+    return BACKGROUND + 1 + (len(steps[0]) if steps else int(protocol.partition("-")[0]))
+
+
+def _open_source(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
     from sats.data.folder import FolderSource
-    from sats.engine.build import open_source
+    from sats.engine.build import HAS_BACKGROUND, open_source
 
     if arguments.data:
-        split = arguments.split or (run.config().data.test_split if run else "val")
-        return FolderSource(Path(arguments.data).expanduser(), split)
-    if run is None:
+        split = arguments.split or (config.data.test_split if config else "val")
+        background = HAS_BACKGROUND[config.data.has_background] if config else None
+        return FolderSource(Path(arguments.data).expanduser(), split, has_background=background)
+    if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")
-    config = run.config()
     return open_source(config, arguments.split or config.data.test_split)

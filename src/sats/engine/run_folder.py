@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
 from filelock import FileLock, Timeout
 
 from sats.config import RunConfig, read_config, to_json
@@ -71,7 +72,7 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes off the folder; ValueError names the one that has it. A dead one's hold is gone."""
-        owner = self.path / ".owner"
+        owner = self._owner
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -106,12 +107,21 @@ class RunFolder:
         """How far the run is, in a few words."""
         if self.is_finished():
             return "finished"
-        done = f"{len(self.scores())} of {self.num_steps() or '?'} steps"
+        word = "running" if self._is_owned() else "interrupted"
+        return f"{word}, {len(self.scores())} of {self.num_steps() or '?'} steps"
+
+    def _is_owned(self) -> bool:
+        """Whether a process that is alive, or on another machine, holds the folder. Only looks: takes no lock."""
         try:
-            with self.held():
-                return f"interrupted, {done}"
-        except ValueError:
-            return f"running, {done}"
+            _, number, _, machine = self._owner.read_text(encoding="utf-8").split()
+        except (OSError, ValueError):
+            return False
+        return machine != platform.node() or psutil.pid_exists(int(number))
+
+    @property
+    def _owner(self) -> Path:
+        """Says which process holds the folder: "process 123 on machine"."""
+        return self.path / ".owner"
 
     def fingerprint(self) -> str:
         """What tells the run's checkpoints from those of runs with other settings."""
