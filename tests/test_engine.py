@@ -13,17 +13,19 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sats.config import OptimConfig, PartFactors, RunConfig
+from sats.config import OptimConfig, PartFactors, RunConfig, StreamConfig
 from sats.engine import build
 from sats.engine.log import Log
 from sats.engine.loop import Learner, optimise, update
 from sats.engine.optim import make_optimizer, rate_factor, set_rates
+from sats.engine.rehearsal import freeze_unused, rehearse_transfer
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder, create_run, unused_folder
 from sats.engine.train import train
 from sats.errors import RunError
 from sats.evaluation.scores import Scores
 from sats.methods import METHODS, Method
+from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.context import Context
 from sats.methods.finetune import Finetune
 from sats.recipes import recipe
@@ -346,3 +348,56 @@ def test_a_step_interrupted_while_it_is_written_leaves_nothing_that_looks_finish
         raise KeyboardInterrupt
     assert not folder.step(0).exists()
     assert folder.scores() == []
+
+
+# --- the rehearsal ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("transfer", "message"),
+    [
+        (AttentionTransfer(weight=1.0, of="features", stages=(9,)), "0 to 3"),
+        (AttentionTransfer(weight=1.0, stages=(4,)), "0 to 3"),
+        (AttentionTransfer(weight=1.0, of="features", pooling="class-pair"), "no keys"),
+    ],
+)
+def test_a_transfer_that_cannot_work_is_refused_before_anything_is_learned(
+    transfer: AttentionTransfer, message: str, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(small(), method=Finetune(attention_transfer=transfer))
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, config)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    assert not (tmp_path / "step-0").exists()
+
+
+def test_a_rehearsal_leaves_no_trace() -> None:
+    model = build.first_model(small(), build.build_stream(small())).train()
+    model.network.decode_head.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    rehearse_transfer(model, AttentionTransfer(weight=1.0))
+    assert freeze_unused(model) == []
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert model.network.segformer.training
+    assert not model.network.decode_head.training
+
+
+def test_a_step_0_that_means_something_else_is_not_taken_over(tmp_path: Path) -> None:
+    ssul = small("ssul")
+    run(tmp_path / "ssul", dataclasses.replace(ssul, data=dataclasses.replace(ssul.data, saliency="everywhere")))
+    start = str(tmp_path / "ssul" / "step-0")
+    with pytest.raises(ValueError, match=r"data\.saliency"):
+        run(tmp_path / "other maps", dataclasses.replace(ssul, start_from=start))
+    dft = small("dft")
+    run(tmp_path / "dft", dataclasses.replace(dft, stream=StreamConfig(steps=(FIRST, ("five", "six")))))
+    start = str(tmp_path / "dft" / "step-0")
+    with pytest.raises(ValueError, match="2 reserved rows, this run's step 0 5"):
+        run(tmp_path / "more to come", dataclasses.replace(dft, start_from=start))
+    again = dataclasses.replace(dft, stream=StreamConfig(steps=(FIRST, ("five", "six"))), start_from=start)
+    assert len(run(tmp_path / "the same", again)) == 2
+
+
+FIRST = ("zero", "one", "two", "three", "four")

@@ -17,7 +17,7 @@ from sats.methods.pretuning import Pretuning
 from sats.models.classifier import GrowingClassifier
 from sats.models.generated import CombinationStatistics, GeneratedClassifier
 from sats.types import IGNORE, Step
-from test_engine import run, same_weights, small
+from test_engine import run, same_weights, small, weights
 from test_resume import interrupted
 
 STEP = Step(1, 3, 2)
@@ -111,3 +111,21 @@ def test_pretuning_within_a_run(name: str, tmp_path: Path) -> None:
     train(config, folder, Log(folder.metrics_path))
     assert RunFolder(folder.path).scores() == scores
     assert same_weights(tmp_path / "whole", folder.path, 1)
+
+
+@pytest.mark.parametrize("name", ["ssul", "dft"])
+def test_what_is_frozen_is_not_pretuned(name: str, tmp_path: Path) -> None:
+    """Where everything old is frozen, new rows alone are tuned: no statistics, no row of the background."""
+    config = dataclasses.replace(small(name), method=METHODS[name](init="nest", pretuning=Pretuning(epochs=2)))
+    run(tmp_path, config)
+    before, after = (weights(tmp_path, step) for step in (0, 1))
+    for key, value in before.items():
+        old = after[key][:6] if key.startswith("decode_head.classifier") else after[key]
+        assert torch.equal(old, value), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(name for name, kind in METHODS.items() if kind.data == "stream"))
+def test_new_rows_are_tuned_for_every_method(name: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(small(name), method=METHODS[name](init="nest", pretuning=Pretuning(epochs=1)))
+    assert len(run(tmp_path, config)) == 2

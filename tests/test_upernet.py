@@ -21,6 +21,7 @@ from transformers import (
 
 from sats import losses
 from sats.cli import main
+from sats.engine.rehearsal import freeze_unused
 from sats.engine.run_folder import RunFolder
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.models import checkpoint
@@ -159,3 +160,12 @@ def test_auto_without_weights_and_a_model_of_another_kind(tmp_path: Path, capsys
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     assert main([*words, "--model.weights", str(tmp_path / "bert")]) == 2
     assert "bert model" in capsys.readouterr().err
+
+
+def test_what_the_logits_do_not_depend_on_is_frozen() -> None:
+    segmenter = Segmenter(network(VITS["dinov2"]), NAMES).train()
+    assert freeze_unused(segmenter) == ["network.backbone.embeddings.mask_token"]
+    output = segmenter(torch.randn(2, 3, 56, 56))
+    output.logits.sum().backward()
+    trained = [parameter for parameter in segmenter.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None for parameter in trained)

@@ -10,8 +10,10 @@ import torch
 from torch.optim import SGD
 
 from sats.engine import launch, processes
+from sats.engine.loop import refresh_scaler
 from sats.engine.optim import rate_factor, set_rates
 from sats.engine.run import one_pass, seed_everything
+from sats.methods.base import prepare_model
 from sats.models.generated import CombinationStatistics, GeneratedClassifier
 
 if TYPE_CHECKING:
@@ -29,15 +31,20 @@ SEED_PART = 1_000_000
 def pretune(run: Run, model: Segmenter, step: Step, loader: TrainLoader) -> None:
     """Generate the rows of ``step``'s classes and the background's by a training of their own, and write them in.
 
-    Everything else stays, but for batch-norm statistics, as published. An interruption starts it again, from the same
-    seeds.
+    Everything else stays, but for the statistics of batch norm, as published. What the method keeps in eval mode stays
+    so, and where it freezes all that is old, the background's row is left alone, too. An interruption starts it
+    again, from the same seeds.
     """
     seed_everything(run.config.seed, step.index, SEED_PART + launch.process())
-    model.requires_grad_(requires_grad=False)
+    refresh_scaler(run)
     generator = make_generator(run, model, step, loader)
     old = model.frozen_copy() if run.method.pretuning.distillation > 0 else None
+    prepare_model(run.method, model.train(), step)
+    model.requires_grad_(requires_grad=False)
+    if run.method.always_freezes:
+        generator.keep_background()
     with model.other_classifier(generator):
-        _optimise(run, model.train(), step, dataclasses.replace(loader, seed=(*loader.seed, SEED_PART)), old)
+        _optimise(run, model, step, dataclasses.replace(loader, seed=(*loader.seed, SEED_PART)), old)
     processes.average_buffers(model)
     generator.write_to(model.classifier)
     model.requires_grad_(requires_grad=True)

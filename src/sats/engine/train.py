@@ -19,6 +19,7 @@ from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.pretune import pretune
+from sats.engine.rehearsal import freeze_unused, rehearse_transfer
 from sats.engine.run import Run, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
@@ -97,6 +98,7 @@ def train_step(run: Run, step: Step) -> None:
     if step.index > 0:
         model.grow(step, run.stream.new_names(step), run.method.init)
     model.to(run.accelerator.device).train()
+    rehearse_transfer(model, run.method.attention_transfer)
     loader = dataclasses.replace(make_loader(run, step), exemplars=memory.exemplars(run, step))
     material = f"{len(loader.samples)} images{memory.described(run, step)}"
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
@@ -105,6 +107,7 @@ def train_step(run: Run, step: Step) -> None:
     if step.index > 0 and run.method.init == "nest" and saved is None:
         pretune(run, model, step, loader)
     prepare_model(run.method, model.train(), step)
+    freeze_unused(model)
 
     run.log.forget_after(step.index, saved.iteration if saved else 0)
     if saved is not None:
@@ -196,10 +199,17 @@ def adopt_step0(run: Run, source: Path) -> None:
         raise ValueError(f"{source} is no finished step: --from takes the folder RUN/step-0 of a run.")
     _check_same_start(RunFolder(source.parent).config(), run.config, source)
     wanted = run.stream.names(run.stream.steps[0])
-    stored = load_model(source / "model").classes
-    if stored != wanted:
+    model = load_model(source / "model")
+    if model.classes != wanted:
         raise ValueError(
-            f"{source} knows the classes {', '.join(stored)}; this run's step 0 learns {', '.join(wanted)}."
+            f"{source} knows the classes {', '.join(model.classes)}; this run's step 0 learns {', '.join(wanted)}."
+        )
+    reserved = model.classifier.reserved
+    prepare_model(run.method, model, run.stream.steps[0])
+    if model.classifier.reserved != reserved:
+        raise ValueError(
+            f"{source} has {reserved} reserved rows, this run's step 0 {model.classifier.reserved}: it was trained for "
+            "another number of classes to come. Train step 0 anew."
         )
     with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
@@ -216,6 +226,8 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
         "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
         "evaluation.future": (other.evaluation.future, own.evaluation.future),
     }
+    if own.method.uses_saliency:
+        pairs["data.saliency"] = (other.data.saliency, own.data.saliency)
     for name, (theirs, ours) in pairs.items():
         if theirs != ours:
             raise ValueError(

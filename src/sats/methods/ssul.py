@@ -70,8 +70,8 @@ class Ssul(Method, name="ssul"):
         return probabilities[:, :num_classes]
 
     def probabilities(self, logits: Tensor, num_classes: int) -> Tensor:
-        """The scores: they do not sum to 1."""
-        return self.scores(logits, num_classes)
+        """The scores, at most 1: they do not sum to 1."""
+        return self.scores(logits, num_classes).clamp(max=1)
 
     def step0_key(self) -> str:
         """A key of its own: step 0 learns sigmoids and the unknown class."""

@@ -50,6 +50,11 @@ class GeneratedClassifier(nn.Module):
         biases = torch.cat([first_bias, self.bias[BACKGROUND + 1 :], self.new_bias])
         return functional.conv2d(features, rows[:, :, None, None], biases)
 
+    def keep_background(self) -> None:
+        """Learn the new rows alone."""
+        self.background.requires_grad = False
+        self.background_bias.requires_grad = False
+
     @torch.no_grad()
     def write_to(self, classifier: GrowingClassifier) -> None:
         """Put the generated rows into the newest group of ``classifier``, brought to the old ones' scale.
@@ -84,11 +89,12 @@ class CombinationStatistics:
         height, width = features.shape[-2:]
         members = class_members(resize_labels(labels, (height, width)), self.classes).float()
         old = functional.conv2d(features, self.weight[:, :, None, None], self.bias).softmax(dim=1).flatten(2)
-        seen = (members[:, :, None] * old[:, None]).flatten(1, 2)
         flat = features.flatten(2).transpose(1, 2)
-        positive = (seen @ (flat > 0).float()).sum(dim=0).view_as(self.sums)
-        negative = (seen @ (flat < 0).float()).sum(dim=0).view_as(self.sums)
-        self.sums += torch.where(self.weight > 0, positive, torch.where(self.weight < 0, negative, 0.0))
+        above, below = (flat > 0).float(), (flat < 0).float()
+        for place, region in enumerate(members.unbind(dim=1)):  # one class at a time: all at once fill a GPU
+            seen = old * region[:, None]
+            positive, negative = (seen @ above).sum(dim=0), (seen @ below).sum(dim=0)
+            self.sums[place] += torch.where(self.weight > 0, positive, torch.where(self.weight < 0, negative, 0.0))
         self.counts += members.sum(dim=(0, 2))
 
     def combination(self) -> Tensor:

@@ -1,0 +1,59 @@
+"""A rehearsal on one blank image before a step: what cannot work is refused now, what never learns is frozen."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from sats.methods.attention_transfer import AttentionTransfer
+    from sats.models.segmenter import Segmenter
+
+SIDE = 64
+"""Pixels of the blank image."""
+
+
+@torch.no_grad()
+def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
+    """Try the attention transfer between ``model`` and itself; ValueError if the two do not go together."""
+    if transfer.weight > 0:
+        with _looking_only(model):
+            output = model(_blank(model), transfer.taps(model))
+        transfer.loss(torch.ones(1, SIDE, SIDE, dtype=torch.int64, device=output.logits.device), output, output)
+
+
+def freeze_unused(model: Segmenter) -> list[str]:
+    """Freeze the parameters that the logits do not depend on, such as a backbone's mask token; returns their names.
+
+    They would get no gradient, for which data parallelism waits, and importances would count them as unimportant.
+    """
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with _looking_only(model), torch.enable_grad():
+        logits = model(_blank(model)).logits
+        gradients = torch.autograd.grad(logits.sum(), list(trained.values()), allow_unused=True)
+    unused = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
+    for name in unused:
+        trained[name].requires_grad = False
+    return unused
+
+
+def _blank(model: Segmenter) -> Tensor:
+    return torch.zeros(1, 3, SIDE, SIDE, device=next(model.parameters()).device)
+
+
+@contextmanager
+def _looking_only(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode as long as the context lasts: no statistics move, nothing is drawn at random."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
