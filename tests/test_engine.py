@@ -358,7 +358,6 @@ def test_a_step_interrupted_while_it_is_written_leaves_nothing_that_looks_finish
     [
         (AttentionTransfer(weight=1.0, of="features", stages=(9,)), "0 to 3"),
         (AttentionTransfer(weight=1.0, stages=(4,)), "0 to 3"),
-        (AttentionTransfer(weight=1.0, of="features", pooling="class-pair"), "no keys"),
     ],
 )
 def test_a_transfer_that_cannot_work_is_refused_before_anything_is_learned(

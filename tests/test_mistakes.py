@@ -155,6 +155,15 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
         2,
         "There is no class",
     ),
+    "no updates between scores": ("train scenes --method rw --method.every 0 --out {out}", 2, "at least 1"),
+    "a negative penalty": ("train scenes --method ewc --method.penalty -1 --out {out}", 2, "at least 0"),
+    "a probability of 3": ("train scenes --method ssul --method.sure 3 --out {out}", 2, "between 0 and 1"),
+    "cells of no size": ("train scenes --method plop --method.pod.scales 0 --out {out}", 2, "at least 1"),
+    "features by class pair": (
+        TRAIN + " --method.attention-transfer.of features --method.attention-transfer.pooling class-pair",
+        2,
+        "Features have no keys",
+    ),
     "memory of a joint run": ("train scenes --method joint --memory.size 5 --out {out}", 2, "no earlier step"),
 }
 

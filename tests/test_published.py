@@ -99,7 +99,9 @@ def test_what_all_published_runs_share(name: str, method: str) -> None:
     assert (config.train.scale, config.train.flip, config.train.colour) == ((0.5, 2.0), True, 0.0)
     assert (config.train.crop, config.train.scaling) == ((513, "zoom") if method == "ssul" else (512, "area"))
     assert optim.factors.encoder == (0.1 if method == "ssul" else 1.0)
-    assert config.evaluation.future == ("ignore" if method == "mib" else "background")
+    assert config.evaluation.future == ("ignore" if method in MIB_FAMILY else "background")
+    assert config.train.precision == ("no" if method in MIB_FAMILY else "fp16")  # MiB: apex O0; the others O1 or amp
+    assert optim.warmup == (0.1 if method == "ssul" and name.startswith("ade") else 0.0)  # SSUL main.py
     assert (config.data.saliency == "everywhere") == (method == "ssul" and name.startswith("ade"))
 
 
@@ -111,7 +113,7 @@ def test_the_published_memory(method: str) -> None:
         assert plain.memory.size == 0
         assert memory.memory.size == (0 if method == "joint" else size)
         assert memory.memory.selection == ("ssul" if method == "ssul" else "balanced")
-        assert memory.memory.labels == "own"
+        assert memory.memory.labels == ("own" if method == "joint" else "seen")  # SATS run.py; SSUL datasets/voc.py
         assert optimisation(plain) == optimisation(memory)
 
 

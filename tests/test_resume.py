@@ -110,7 +110,7 @@ def moves_until(whole: Path, method: str) -> int:
     lines = [json.loads(line) for line in RunFolder(whole).metrics_path.read_text().splitlines()]
     updates = max(line["iteration"] for line in lines if line["step"] == 0)
     images = json.loads((whole / "steps.json").read_text())[1]["images"]
-    looks = -(-images // 6) if STREAMED[method].uses_pseudo_labels else 0
+    looks = -(-images // 6) if STREAMED[method]().needs_thresholds() else 0
     return updates + 1 + looks
 
 

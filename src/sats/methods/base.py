@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -48,6 +49,8 @@ class Method(ABC):
     """Whether `targets` calls `teacher_labels`, whose thresholds are gathered before the step."""
     uses_saliency: ClassVar[bool] = False
     """Whether `losses` reads ``batch.salient``."""
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The least and the most that a number may be, by its field's dotted name; every other one is at least 0."""
     always_freezes: ClassVar[bool] = False
     """Whether the encoder learns nothing after step 0, whatever the settings."""
 
@@ -77,6 +80,10 @@ class Method(ABC):
 
         ``loader`` is one pass over the step's new images; exemplars of earlier steps are not among them.
         """
+
+    def needs_thresholds(self) -> bool:
+        """Whether thresholds of pseudo-labels are gathered before a step."""
+        return self.uses_pseudo_labels
 
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
         """The labels [B, H, W] to learn from: the step's own, unless a method knows better."""
@@ -131,7 +138,7 @@ def needs_teacher(method: Method, step: Step) -> bool:
 
 def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
     """Gather what ``method`` and the parts it carries need before a fresh step."""
-    if needs_teacher(method, context.step) and (method.uses_pseudo_labels or method.attention_transfer.weight > 0):
+    if needs_teacher(method, context.step) and (method.needs_thresholds() or method.attention_transfer.weight > 0):
         gather_thresholds(context, loader)
     method.begin_step(context, loader)
 

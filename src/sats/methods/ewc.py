@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sats import losses
 from sats.methods.base import Method
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
 class Ewc(Method, name="ewc"):
     """EWC: cross-entropy; parameters with much Fisher information are held.
 
-    L = CE + 500 sum norm(F) (theta - theta_old)^2; at every update F <- 0.9 g^2 + 0.1 F, g being the gradient of the
-    cross-entropy alone. Deviations: the penalty's gradient is added in closed form after F has read the other one; F is
-    updated in every process alike, as gradients are averaged over processes before.
+    L = CE + 500 sum norm(F) (theta - theta_old)^2; at every update F <- 0.9 g^2 + 0.1 F, g being the gradient of all
+    but the penalty: of the cross-entropy, and of the attention transfer where it is carried. Deviations: the penalty's
+    gradient is added in closed form after F has read the other one; F is updated in every process alike, as gradients
+    are averaged over processes before.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0, 1)}
 
     init: Init = "random"
     """How new rows of the classifier start."""

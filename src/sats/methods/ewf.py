@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -31,7 +32,7 @@ class Ewf(Method, name="ewf"):
     """
 
     uses_teacher: ClassVar[bool] = True
-    uses_pseudo_labels: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"pod.scales": (1, math.inf)}
 
     base: Literal["mib", "plop"] = "mib"
     """The method whose losses train the step."""
@@ -47,6 +48,10 @@ class Ewf(Method, name="ewf"):
         """Freeze the old rows of the classifier."""
         if step.index > 0:
             model.classifier.freeze_old()
+
+    def needs_thresholds(self) -> bool:
+        """Where the base makes pseudo-labels."""
+        return self._base().needs_thresholds()
 
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
         """Those of the base."""

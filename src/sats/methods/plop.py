@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,6 +30,10 @@ class Pod:
     scales: tuple[int, ...] = (1, 2, 4)
     """Each map is cut into s x s cells for each of these."""
 
+    def __post_init__(self) -> None:
+        if not self.scales:
+            raise ValueError("method.pod.scales needs at least one scale, such as 1 2 4.")
+
     def loss(self, step: Step, student: SegOutput, teacher: SegOutput) -> Tensor:
         """The term, a scalar, over the encoder's feature maps and the logits before upsampling."""
         return losses.local_pod(
@@ -54,6 +59,7 @@ class Plop(Method, name="plop"):
 
     uses_teacher: ClassVar[bool] = True
     uses_pseudo_labels: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"pod.scales": (1, math.inf)}
 
     pod: Pod = field(default_factory=Pod)
     """The distillation of features and logits."""

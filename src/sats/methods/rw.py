@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sats import losses
 from sats.methods.base import Method
@@ -39,6 +41,8 @@ class Rw(Method, name="rw"):
     s += g (theta_before - theta) / (0.5 F (theta - theta_before)^2 + 1e-8); at a step's end s <- max(0, s), and the
     mean of it and the s of before. Deviation: the penalty's gradient is added in closed form.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"alpha": (0, 1), "every": (1, math.inf)}
 
     init: Init = "random"
     """How new rows of the classifier start."""

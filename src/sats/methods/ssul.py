@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,6 +32,7 @@ class Ssul(Method, name="ssul"):
     uses_teacher: ClassVar[bool] = True
     uses_saliency: ClassVar[bool] = True
     always_freezes: ClassVar[bool] = True
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sure": (0, 1)}
 
     init: Init = "reserved"
     """How new rows of the classifier start; "reserved": as the unknown class's."""

@@ -74,20 +74,30 @@ class Segmenter(nn.Module):
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> SegOutput:
         """Logits, features and the ``taps`` (names of attention blocks) of normalised images [B, 3, H, W]."""
         blocks = {name: self.network.get_submodule(name) for name in taps}
-        encoded: list[Any] = []
-        hook = self.encoder.register_forward_hook(lambda _, __, returned: encoded.append(returned))
-        try:
-            with attention.record(blocks.values()) as recording:
-                output = self.network(pixel_values=images, output_hidden_states=True)
-        finally:
-            hook.remove()
-        features = self.family.features(encoded[0])
+        with attention.record(blocks.values()) as recording, self._returned() as returned:
+            self.network(pixel_values=images, output_hidden_states=True)
+        features = self.family.features(returned["encoder"])
         return SegOutput(
-            logits=output.logits,
+            logits=returned["classifier"],
             features=features,
             attentions=tuple(self._tap(name, recording[blocks[name]], features) for name in taps),
             size=(images.shape[-2], images.shape[-1]),
         )
+
+    @contextmanager
+    def _returned(self) -> Iterator[dict[str, Any]]:
+        """Within this context, keep what encoder and classifier return: some networks upsample it, or drop it."""
+        kept: dict[str, Any] = {}
+        parts = {"encoder": self.encoder, "classifier": self.network.get_submodule(self.family.classifier)}
+        hooks = [
+            part.register_forward_hook(lambda _, __, returned, name=name: kept.update({name: returned}))
+            for name, part in parts.items()
+        ]
+        try:
+            yield kept
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def _tap(self, name: str, received: attention.Received | None, features: Sequence[Tensor]) -> AttentionTap:
         if received is None:

@@ -1,0 +1,127 @@
+"""Settings that cannot work, refused before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from sats.methods.base import freezes_encoder
+from sats.types import MIN_SIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sats.config import RunConfig
+    from sats.methods import Method
+
+
+def check(config: RunConfig[Method]) -> None:
+    """Refuse settings that cannot work, before anything is written."""
+    for name, (value, least, most) in _bounds(config).items():
+        if not least <= value <= most:
+            between = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise ValueError(f"{name} must be {between}, not {value}.")
+    for broken, message in _conflicts(config):
+        if broken:
+            raise ValueError(message)
+
+
+def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
+    """Settings that exclude each other: whether they are there, and what to do."""
+    train = config.train
+    return [
+        (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),
+        (
+            config.method.data == "all" and config.method.attention_transfer.weight > 0,
+            "A method that trains once on everything has no teacher to transfer attention from.",
+        ),
+        (
+            freezes_encoder(config.method) and config.method.attention_transfer.weight > 0,
+            (
+                "The encoder is frozen after step 0, so its attention cannot move: leave out the attention transfer, "
+                "--method.attention-transfer.weight 0, or let the encoder learn."
+            ),
+        ),
+        (
+            config.method.init == "reserved" and type(config.method).init != "reserved",
+            "Only methods with reserved rows (ssul, dft) can start new rows from them: choose another --method.init.",
+        ),
+        (
+            config.method.attention_transfer.of == "features"
+            and config.method.attention_transfer.pooling == "class-pair",
+            "Features have no keys to pool by class: take another --method.attention-transfer.pooling.",
+        ),
+        (
+            config.method.data == "all" and config.memory.size > 0,
+            "A method that trains once on everything has no earlier step to keep exemplars of: leave out memory.size.",
+        ),
+        (
+            config.memory.size > 0 and train.batch_size < 2,
+            "With a memory, half of each batch are exemplars: make train.batch_size 2 or more, or memory.size 0.",
+        ),
+        (
+            train.batch_size % train.accumulation > 0,
+            (
+                f"A batch of {train.batch_size} does not divide into {train.accumulation} equal parts: "
+                "change train.batch_size or train.accumulation."
+            ),
+        ),
+        (
+            not 0 < train.scale[0] <= train.scale[1],
+            f"train.scale is a range such as 0.5 2.0, not {train.scale}.",
+        ),
+        (
+            config.data.source == "folder" and not config.data.root,
+            "Where is the data? Name its folder with --data DIR.",
+        ),
+    ]
+
+
+def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
+    """Each number that has limits: its value, the least and the most it may be."""
+    train, optim = config.train, config.optim
+    return {
+        "train.epochs": (train.epochs, 1, math.inf),
+        "train.epochs_later": (train.epochs_later, 0, math.inf),
+        "train.batch_size": (train.batch_size, 1, math.inf),
+        "train.accumulation": (train.accumulation, 1, math.inf),
+        "train.crop": (train.crop, MIN_SIDE, math.inf),
+        "train.resize": (train.resize, 0, math.inf),
+        "train.workers": (train.workers, -1, math.inf),
+        "train.checkpoint_minutes": (train.checkpoint_minutes, 0, math.inf),
+        "train.log_every": (train.log_every, 1, math.inf),
+        "train.colour": (train.colour, 0, 1),
+        "optim.lr": (optim.lr, 0, math.inf),
+        "optim.lr_later": (optim.lr_later, 0, math.inf),
+        "optim.warmup": (optim.warmup, 0, 1),
+        "optim.clip": (optim.clip, 0, math.inf),
+        "memory.size": (config.memory.size, 0, math.inf),
+        "evaluation.batch_size": (config.evaluation.batch_size, 1, math.inf),
+        **_method_bounds(config.method),
+        "model.decoder_size": (config.model.decoder_size, 0, math.inf),
+        "data.images": (config.data.images, 1, math.inf),
+        "data.image_size": (config.data.image_size, MIN_SIDE, math.inf),
+        "seed": (config.seed, 0, math.inf),
+    }
+
+
+def _method_bounds(method: Method) -> dict[str, tuple[float, float, float]]:
+    """Each number among the method's hyperparameters, those of its parts included."""
+    limits = {"pretuning.epochs": (1, math.inf), **method.limits}
+    return {
+        f"method.{name}": (value, *limits.get(name.partition("[")[0], (0, math.inf)))
+        for name, value in _numbers(method, "")
+    }
+
+
+def _numbers(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    """The numbers in a dataclass, with dotted names; those of a list with their place behind."""
+    for entry in dataclasses.fields(part):
+        value = getattr(part, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _numbers(value, f"{prefix}{entry.name}.")
+        elif isinstance(value, tuple):
+            yield from ((f"{prefix}{entry.name}[{place}]", number) for place, number in enumerate(value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{entry.name}", value
