@@ -70,6 +70,19 @@ def test_every_method_can_carry_the_attention_transfer(method: Method) -> None:
     assert "attention" not in terms_of(without, step1(without))
 
 
+@pytest.mark.parametrize("method", CARRIERS)
+def test_the_transfers_own_gradient_reaches_the_students_queries_and_keys(method: Method) -> None:
+    where = step1(method)
+    terms_of(method, where)["attention"].backward()
+    for stage in (0, 3):
+        block = where.model.network.get_submodule(where.model.default_taps[stage])
+        grads = [parameter.grad for name, parameter in block.named_parameters() if "q_proj" in name or "query" in name]
+        grads += [parameter.grad for name, parameter in block.named_parameters() if "k_proj" in name or "key" in name]
+        assert len(grads) >= 4
+        assert all(grad is not None and grad.abs().sum() > 0 for grad in grads if grad is None or grad.dim() > 1)
+    assert all(parameter.grad is None for parameter in where.teacher.parameters())
+
+
 @pytest.mark.parametrize("of", ["attention", "features"])
 @pytest.mark.parametrize("pooling", ["class", "global", "none", "class-pair"])
 def test_the_transfers_weight_is_a_factor_whatever_is_transferred(pooling: Pooling, of: str) -> None:

@@ -117,9 +117,9 @@ def test_every_method_shares_an_update(name: str, shared: Path) -> None:
         assert torch.equal(first[key], second[key]), key
         if key.startswith("moved"):
             size = max(float(expected.norm()), 1e-3 * largest)
-            assert float((first[key] - expected).norm()) <= 1e-5 * size, key
+            assert float((first[key] - expected).norm()) <= 1e-6 * size, key
         else:
-            torch.testing.assert_close(first[key], expected, rtol=1e-4, atol=1e-9)
+            torch.testing.assert_close(first[key], expected, rtol=1e-5, atol=1e-9)
 
 
 def test_new_rows_are_tuned_together(shared: Path) -> None:

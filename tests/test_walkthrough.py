@@ -15,6 +15,7 @@ from sats.cli import main
 from sats.config import read_config
 from sats.engine.run_folder import RunFolder
 from sats.methods import METHODS, method_name
+from sats.methods.attention_transfer import AttentionTransfer
 from steps import STEP_1, batch, step1, terms_of, update
 
 PAGE = Path(__file__).parent.parent / "CONTRIBUTING.md"
@@ -39,6 +40,20 @@ def test_the_example_is_a_method_like_any_other(smoothed: str) -> None:
     assert terms_of(method, where)["smoothed"].isfinite()
     update(method, where, batch(STEP_1), rate=0.1)
     assert not torch.equal(before, where.model.classifier.weights[-1])
+
+
+def test_the_example_carries_the_parts_that_all_methods_carry(smoothed: str) -> None:
+    carried = METHODS[smoothed](attention_transfer=AttentionTransfer(weight=20.0))
+    assert terms_of(carried, step1(carried))["attention"] > 0
+    frozen = METHODS[smoothed](frozen_encoder=True)
+    assert not step1(frozen).model.encoder.training
+    for init in ("background", "random", "zero", "nest"):
+        assert terms_of(METHODS[smoothed](init=init), step1(METHODS[smoothed](init=init)))["smoothed"].isfinite()
+
+
+def test_the_example_shares_its_step_0_with_no_other_method(smoothed: str) -> None:
+    keys = {name: kind().step0_key() for name, kind in METHODS.items() if name != smoothed}
+    assert METHODS[smoothed]().step0_key() not in keys.values()
 
 
 def test_the_example_trains_from_the_command_line(
