@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sats.api import be_patient_on_a_busy_machine
+from sats.engine.launch import spin_briefly
 
-be_patient_on_a_busy_machine()  # before torch is loaded, as the command does
+spin_briefly()  # before torch is loaded, as the command does
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

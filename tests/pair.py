@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sats.cli import main
 from sats.config import RunConfig
-from sats.data.loader import TrainLoader, evaluation_batches
+from sats.data.loader import EvaluationBatches, TrainLoader
 from sats.engine import build, launch, loop, processes
 from sats.engine.log import Log, Position
 from sats.engine.loop import Learner, optimise, update
@@ -149,7 +149,7 @@ def counts(folder: Path) -> None:
         matrix = measure(dataclasses.replace(shared, config=config), context)
         found[f"matrix {size} shared"] = torch.from_numpy(matrix)
         samples = shared.stream.test_samples(context.step, evaluation.future)
-        batches = evaluation_batches(samples, build.evaluation_transform(config), size, 0, torch.device("cpu"))
+        batches = EvaluationBatches(samples, build.evaluation_transform(config), size, 0, torch.device("cpu"))
         found[f"matrix {size} alone"] = confusion_matrix(context.model, batches)
     save_file(found, folder / f"counts-{launch.process()}.safetensors")
 

@@ -17,9 +17,8 @@ from PIL import Image
 import sats
 from sats.cli import COMMANDS, main
 from sats.config import EvaluationConfig, StreamConfig
-from sats.engine.run_folder import RunFolder, create_run
+from sats.engine.run_folder import RunFolder, create_run, find_model, open_run
 from sats.evaluation.overlay import index_image, overlay, palette
-from sats.evaluation.predict import find_model
 from sats.types import IGNORE
 from test_engine import run, small
 
@@ -308,6 +307,8 @@ def test_models_are_found_wherever_they_are(finished: Path, tmp_path: Path) -> N
         assert find_model(place) == finished / "step-1" / "model"
     with pytest.raises(ValueError, match="neither a run nor a model"):
         find_model(tmp_path)
-    (tmp_path / "environment.json").touch()
+    with pytest.raises(ValueError, match="holds no run"):
+        open_run(finished / "step-1" / "model")  # which has a config.json of its own
+    unfinished = create_run(tmp_path / "run", small("sats"))
     with pytest.raises(ValueError, match="no finished step"):
-        find_model(tmp_path)
+        find_model(unfinished.path)

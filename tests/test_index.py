@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sats import progress
 from sats.data import index
 from sats.data.index import Pair, cache_path, ids_in, image_size, index_pairs, read_image, read_mask, scan_files
 
@@ -200,7 +201,7 @@ def test_bar_shows_on_a_terminal_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = [pair(folder, key) for key in "abc"]
-    monkeypatch.setattr(index, "SECONDS_BEFORE_BAR", -1.0)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", -1.0)
     index_pairs(pairs, folder / "one.json")
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("TERM", "xterm")
@@ -208,8 +209,8 @@ def test_bar_shows_on_a_terminal_only(
     index_pairs(pairs, folder / "two.json")
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "Reading masks" in shown.err
-    monkeypatch.setattr(index, "SECONDS_BEFORE_BAR", 60.0)
+    assert "reading masks" in shown.err
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 60.0)
     index_pairs(pairs, folder / "three.json")
     assert capsys.readouterr() == ("", "")
 

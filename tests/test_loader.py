@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.loader import TrainLoader, evaluation_batches, sensible_workers, to_batch
+from sats.data.loader import EvaluationBatches, TrainLoader, sensible_workers, to_batch
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import MEAN, STD, TestTransform, TrainTransform
 from sats.types import Batch
@@ -121,7 +121,7 @@ def test_evaluation_groups_equal_sizes_and_reads_every_image_once() -> None:
     sizes = [(8, 6), (6, 8), (8, 6), (5, 5), (8, 6), (6, 8)]
     masks = tuple(rng.integers(0, 3, size).astype(np.uint8) for size in sizes)
     source = FakeSource(masks, names(3))
-    batches = list(evaluation_batches(samples(source), TestTransform(), 2, 0, torch.device("cpu")))
+    batches = list(EvaluationBatches(samples(source), TestTransform(), 2, 0, torch.device("cpu")))
     shapes = sorted(tuple(batch.labels.shape) for batch in batches)
     assert shapes == [(1, 5, 5), (1, 8, 6), (2, 6, 8), (2, 8, 6)]
     total = sum(int(batch.labels.sum()) for batch in batches)
@@ -132,7 +132,7 @@ def test_evaluation_is_shared_by_whole_batches() -> None:
     source = random_source(3, 7)
 
     def batches(share: slice) -> list[Batch]:
-        found = evaluation_batches(samples(source), TestTransform(), 2, 0, torch.device("cpu"), share)
+        found = EvaluationBatches(samples(source), TestTransform(), 2, 0, torch.device("cpu"), share)
         return list(found)
 
     whole = batches(slice(None))
@@ -163,7 +163,7 @@ def test_an_image_that_cannot_be_read_is_named_alone(workers: int) -> None:
     broken = dataclasses.replace(loader(5), samples=samples(Broken(source.masks, source.classes)), workers=workers)
     for batches in (
         broken.one_pass(),
-        evaluation_batches(broken.samples, TestTransform(), 2, workers, torch.device("cpu")),
+        EvaluationBatches(broken.samples, TestTransform(), 2, workers, torch.device("cpu")),
     ):
         with pytest.raises(ValueError, match=r"^fake/2 is no image: save it anew\.$"):
             list(batches)
@@ -172,7 +172,7 @@ def test_an_image_that_cannot_be_read_is_named_alone(workers: int) -> None:
 def test_crops_for_evaluation_come_from_square_images_too() -> None:
     masks = (np.ones((40, 40), dtype=np.uint8),)
     source = FakeSource(masks, names(1))
-    (batch,) = evaluation_batches(samples(source), TestTransform(crop=40), 1, 0, torch.device("cpu"))
+    (batch,) = EvaluationBatches(samples(source), TestTransform(crop=40), 1, 0, torch.device("cpu"))
     assert batch.labels.shape == (1, 40, 40)
 
 

@@ -119,7 +119,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "unknown command": ("evalute {run}", 2, "did you mean 'evaluate'"),
     "protocol does not fit": (TRAIN.replace("1-1", "1-3"), 2, "A + k B must be 2"),
     "no protocol": (TRAIN.replace("--protocol 1-1", ""), 2, "--protocol A-B"),
-    "unknown class": (TRAIN + " --classes cat,dgo", 2, "(the nearest is 'dog')"),
+    "unknown class": (TRAIN + " --classes cat,dgo", 2, "did you mean 'dog'"),
     "unknown class in steps": (TRAIN + " --stream.steps cat dgo", 2, "did you mean 'dog'"),
     "no data": ("train folder --protocol 1-1 --data= --out {out}", 2, "--data DIR"),
     "run folder exists": (f"train scenes {TINY}".replace("{out}", "{run}"), 2, "holds a finished run"),

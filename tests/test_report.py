@@ -400,8 +400,8 @@ def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
     drawn = [Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))) for link in page.links if link[0] == "d"]
     kinds = [picture.mode for picture in drawn]
     assert kinds == ["RGB", "P", "P", "P"] * 2
+    from sats.api import load
     from sats.engine.build import open_source
-    from sats.evaluation.predict import load
 
     source = open_source(RunFolder(trained["sats"]).config(), "val")
     index = choose(source.presence(), 2)[0]

@@ -126,7 +126,7 @@ def test_classes_keep_their_order_and_leave_the_scenes_alone() -> None:
     ("arguments", "message"),
     [
         ({"split": "training"}, "did you mean 'train'"),
-        ({"split": "x"}, "Choose from train, val, test"),
+        ({"split": "x"}, "choose from train, val, test"),
         ({"classes": ("one", "Thre")}, "did you mean 'three'"),
         ({"classes": ("one", "one")}, "only once"),
         ({"classes": ("background",)}, "at least one digit"),

@@ -1,3 +1,4 @@
+from .api import load as load
 from .api import resume as resume
 from .api import train as train
 from .config import RunConfig as RunConfig
@@ -5,7 +6,6 @@ from .config import read_config as read_config
 from .errors import RunError as RunError
 from .evaluation.predict import Prediction as Prediction
 from .evaluation.predict import Predictor as Predictor
-from .evaluation.predict import load as load
 from .evaluation.scores import Scores as Scores
 from .recipes import recipe as recipe
 

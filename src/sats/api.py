@@ -1,24 +1,19 @@
-"""Training from Python: what ``sats train`` and ``sats resume`` do."""
+"""The commands from Python: what ``sats train``, ``sats resume`` and ``sats predict`` do."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from sats.engine import launch
-from sats.engine.run_folder import RunFolder, create_run, open_run, unused_folder
-from sats.methods import method_name
-
-BUSY = 25.0
-"""Percent of all cores in use by others, from which on torch's threads should not spin."""
+from sats.engine.run_folder import RunFolder, create_run, find_model, open_run, run_of, unused_folder
+from sats.methods import METHODS, method_name
 
 if TYPE_CHECKING:
     from sats.config import RunConfig
+    from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
     from sats.methods import Method
 
@@ -40,6 +35,19 @@ def resume(folder: Path | str) -> list[Scores]:
     Under torchrun every process calls this.
     """
     return run(open_run(Path(folder).expanduser()) if launch.is_main() else None)
+
+
+def load(folder: Path | str) -> Predictor:
+    """The model in ``folder``: a run (its last finished step), a step of one, or any model folder of Hugging Face's.
+
+    ValueError if there is none.
+    """
+    launch.spin_briefly()
+    from sats.evaluation.predict import read_predictor
+
+    model = find_model(Path(folder).expanduser())
+    run = run_of(model)
+    return read_predictor(model, run.config().method if run else METHODS["finetune"]())
 
 
 def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
@@ -71,23 +79,13 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
     )
 
 
-def be_patient_on_a_busy_machine() -> None:
-    """Before torch is loaded: let its threads sleep instead of spin while they wait, if others need the cores.
-
-    Spinning is twice as fast on an idle machine, and ten times slower beside another busy process. A wait policy
-    in the environment stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ and psutil.cpu_percent(interval=0.2) > BUSY:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-
-
 def run(folder: RunFolder | None) -> list[Scores]:
     """Train what is left to do in a run's folder, which no other run may touch meanwhile.
 
     Where several processes share the run, ``folder`` is what the main one has; the others learn it here. There is
     nothing to do if the main one has None.
     """
-    be_patient_on_a_busy_machine()
+    launch.spin_briefly()
     from sats.engine import processes
     from sats.engine.train import train as train_steps
 

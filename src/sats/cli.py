@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats import __version__
-from sats.config import unknown
 from sats.engine import launch
-from sats.errors import RunError, StoppedElsewhereError
+from sats.errors import RunError, StoppedElsewhereError, unknown
 from sats.methods import METHODS
 from sats.published import WITH_MEMORY
 from sats.recipes import RECIPES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import typing
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ import tyro
 from typeguard import TypeCheckError, check_type
 
 from sats.config_checks import check
+from sats.errors import unknown
 from sats.methods import METHODS, Method, method_name
-from sats.types import ExemplarLabels, Future, Selection, Setting
+from sats.types import ExemplarLabels, Future, HasBackground, Selection, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class DataConfig:
     """The folder, for source "folder"."""
     classes: Annotated[Names, _short("--classes")] = ()
     """Learn only these classes; the rest becomes background. Empty: all."""
-    has_background: Literal["auto", "yes", "no"] = "auto"
+    has_background: HasBackground = "auto"
     """Whether the folder's class 0 is a background; "auto" goes by its name."""
     train_split: str = "train"
     """The split to learn from."""
@@ -198,6 +198,11 @@ class MemoryConfig:
     copy: bool = False
     """Keep copies of the exemplars in the run's folder, so that the old data may be gone."""
 
+    @property
+    def asks_the_model(self) -> bool:
+        """Whether an image also counts as holding the classes that the model is sure to see in it."""
+        return self.selection == "ssul"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -269,14 +274,6 @@ def read_config(path: Path) -> RunConfig[Method]:
         return from_json(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def unknown(kind: str, name: str, known: typing.Iterable[str]) -> str:
-    """A sentence about an unknown name, with the nearest known one."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}."
-    return f"There is no {kind} {name!r}; {hint}"
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], where: str, concrete: Mapping[str, type[Any]]) -> Any:

@@ -1,4 +1,12 @@
-"""Failures that are nobody's mistake in the settings."""
+"""What is said of a wrong name, and failures that are nobody's mistake in the settings."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class RunError(RuntimeError):
@@ -7,3 +15,11 @@ class RunError(RuntimeError):
 
 class StoppedElsewhereError(RunError):
     """Another process of the run failed and told the user why: this one has nothing to add."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> str:
+    """A sentence about a name that is none of the ``known``, with the nearest of them."""
+    by_lower = {other.casefold(): other for other in known}
+    near = difflib.get_close_matches(name.casefold(), by_lower, n=1)
+    hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"choose from {', '.join(by_lower.values())}."
+    return f"There is no {kind} {name!r}{f' in {where}' if where else ''}; {hint}"

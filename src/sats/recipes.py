@@ -15,8 +15,8 @@ from sats.config import (
     RunConfig,
     StreamConfig,
     TrainConfig,
-    unknown,
 )
+from sats.errors import unknown
 from sats.methods import METHODS, Method
 from sats.published import BENCHMARKS, WITH_MEMORY, published
 

@@ -28,6 +28,8 @@ Selection = Literal["balanced", "random", "ssul"]
 """How exemplars are chosen."""
 ExemplarLabels = Literal["own", "seen"]
 """Which classes an exemplar carries as labels."""
+HasBackground = Literal["auto", "yes", "no"]
+"""Whether a data set's class 0 is a background; "auto" goes by its name."""
 Future = Literal["background", "ignore"]
 """What test pixels of classes not yet learned count as."""
 

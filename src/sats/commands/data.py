@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.markup import escape
@@ -14,7 +14,7 @@ from sats.commands.tables import show
 from sats.config import Names
 from sats.data.folder import DataProblemsError, FolderSource, split_names
 from sats.data.stream import assign_images, class_groups
-from sats.types import BACKGROUND, Setting
+from sats.types import BACKGROUND, HasBackground, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ class CheckArguments:
     """Only these classes; the rest is background."""
     train_split: str = "train"
     """The split that steps learn from."""
-    has_background: Literal["auto", "yes", "no"] = "auto"
+    has_background: HasBackground = "auto"
     """Whether class 0 is a background; "auto" goes by its name."""
     rebuild_index: bool = False
     """Look through all masks again."""
@@ -76,8 +76,7 @@ def check(arguments: CheckArguments) -> None:
 
 
 def _open(arguments: CheckArguments, root: Path, split: str) -> FolderSource:
-    has_background = {"auto": None, "yes": True, "no": False}[arguments.has_background]
-    return FolderSource(root, split, arguments.classes, has_background, arguments.rebuild_index)
+    return FolderSource(root, split, arguments.classes, arguments.has_background, arguments.rebuild_index)
 
 
 def class_table(sources: dict[str, FolderSource]) -> Table:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sats import api
 from sats.commands.tables import show_scores
-from sats.engine.run_folder import run_of
+from sats.engine.run_folder import STEP, find_model, run_of
 from sats.files import write_text
+from sats.progress import progress_bar
 from sats.types import BACKGROUND, Future
 
 if TYPE_CHECKING:
@@ -48,14 +50,12 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(EvaluateArguments, args=words, prog="sats evaluate")
 
-    from sats.evaluation.predict import find_model, load
-
     model = find_model(arguments.model.expanduser())  # complains before the data is looked at
     run = run_of(model)
     config = run.config() if run else None
     source = _open_source(arguments, config)
-    scores = measure(load(model), source, _as_in_the_run(arguments, config), _num_first(config))
-    number = model.parent.name.removeprefix("step-")
+    scores = measure(api.load(model), source, _as_in_the_run(arguments, config), _num_first(config))
+    number = model.parent.name.removeprefix(STEP)
     if run and number.isdecimal():
         scores = dataclasses.replace(scores, step=int(number))
     show_scores([scores])
@@ -66,19 +66,18 @@ def main(words: Sequence[str]) -> None:
 
 def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, num_first: int) -> Scores:
     """The scores of ``predictor`` on ``source``; its first ``num_first`` classes count as old (0: all)."""
-    from sats.data.loader import evaluation_batches, sensible_workers
+    from sats.data.loader import EvaluationBatches, sensible_workers
     from sats.data.stream import samples_by_name
     from sats.data.transforms import TestTransform
-    from sats.engine.log import progress_bar
     from sats.evaluation.confusion import confusion_matrix
     from sats.evaluation.scores import compute_scores
 
     device = next(predictor.model.parameters()).device
     samples = samples_by_name(source, predictor.classes, arguments.future or "background")
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
-    count = -(-len(samples) // arguments.batch_size)
-    loaded = evaluation_batches(samples, transform, arguments.batch_size, sensible_workers(device), device)
-    matrix = confusion_matrix(predictor.model, progress_bar(loaded, "measuring", count), predictor.method.scores)
+    batches = EvaluationBatches(samples, transform, arguments.batch_size, sensible_workers(device), device)
+    followed = progress_bar(batches, "measuring", len(batches))
+    matrix = confusion_matrix(predictor.model, followed, predictor.method.scores)
     return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 
 
@@ -104,11 +103,11 @@ def _num_first(config: RunConfig[Method] | None) -> int:
 
 def _open_source(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
     from sats.data.folder import FolderSource
-    from sats.engine.build import HAS_BACKGROUND, open_source
+    from sats.engine.build import open_source
 
     if arguments.data:
         split = arguments.split or (config.data.test_split if config else "val")
-        background = HAS_BACKGROUND[config.data.has_background] if config else None
+        background = config.data.has_background if config else "auto"
         return FolderSource(Path(arguments.data).expanduser(), split, has_background=background)
     if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")

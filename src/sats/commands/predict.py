@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sats import api
+from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, read_image
+from sats.progress import progress_bar
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sats.evaluation.predict import Predictor
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +37,7 @@ def main(words: Sequence[str]) -> None:
     arguments = tyro.cli(PredictArguments, args=words, prog="sats predict", config=(tyro.conf.FlagCreatePairsOff,))
     files = image_files(arguments.images.expanduser())
 
-    from sats.engine.log import progress_bar
-    from sats.evaluation.predict import load
-
-    predictor = load(arguments.model)
+    predictor = api.load(arguments.model)
     out = arguments.out.expanduser()
     for file, name in progress_bar(files.items(), "predicting", len(files)):
         predict_one(predictor, file, out / name, arguments.probabilities)
@@ -54,9 +53,9 @@ def image_files(path: Path) -> dict[Path, Path]:
         return {path: Path(path.stem)}
     if not path.is_dir():
         raise ValueError(f"{path} does not exist: name an image or a folder of images.")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.name[0] != ".")
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
     if not found:
-        raise ValueError(f"{path} holds no images ({', '.join(SUFFIXES)}).")
+        raise ValueError(f"{path} holds no images ({SUFFIXES_SHOWN}).")
     names = {file: file.relative_to(path).with_suffix("") for file in found}
     taken: dict[Path, Path] = {}
     for file, name in names.items():
@@ -70,7 +69,6 @@ def predict_one(predictor: Predictor, file: Path, target: Path, probabilities: b
     """Write what ``predictor`` sees in ``file`` to ``target`` with several suffixes."""
     import numpy as np
 
-    from sats.data.index import read_image
     from sats.evaluation.overlay import index_image, overlay
 
     image = read_image(str(file))

@@ -1,20 +1,30 @@
 """Own data: a folder of images, masks of class indices, and the names of the classes.
 
-images/<split>/**/*.jpg      also jpeg, png, webp, tif, tiff
+images/<split>/**/*.jpg      also jpeg, png, webp, tif, tiff, bmp
 masks/<split>/**/<stem>.png  8-bit class index, 255 = ignore
 classes.txt                  line i names class i, from 0
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from sats.data.index import Pair, cache_path, ids_in, index_pairs, read_image, read_mask, scan_files
+from sats.data.index import (
+    IMAGE_SUFFIXES,
+    SUFFIXES_SHOWN,
+    Pair,
+    cache_path,
+    ids_in,
+    index_pairs,
+    read_image,
+    read_mask,
+    scan_files,
+)
 from sats.data.source import NOT_LEARNED_YET, Source
+from sats.errors import unknown
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -24,9 +34,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from sats.data.index import File
+    from sats.types import HasBackground
 
-IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"})
-SUFFIXES_SHOWN: Final = ", ".join(sorted(IMAGE_SUFFIXES))
 MASK_SUFFIXES: Final = frozenset({".png"})
 BACKGROUND_NAMES: Final = frozenset({"background", "__background__", "_background_", "bg", NOT_LEARNED_YET})
 LAYOUT: Final = "images/<split>/<name>.jpg, masks/<split>/<name>.png and classes.txt"
@@ -58,16 +67,15 @@ class FolderSource(Source):
         root: Path,
         split: str,
         classes: tuple[str, ...] = (),
-        has_background: bool | None = None,
+        has_background: HasBackground = "auto",
         rebuild_index: bool = False,
     ) -> None:
         root = Path(root)
         _check_layout(root, split)
         self._class_file = root / "classes.txt"
         names = _read_names(self._class_file)
-        if has_background is None:
-            has_background = names[0].casefold() in BACKGROUND_NAMES
-        self.classes = _chosen_classes(names, classes, has_background, self._class_file)
+        named_so = has_background == "auto" and names[0].casefold() in BACKGROUND_NAMES
+        self.classes = _chosen_classes(names, classes, named_so or has_background == "yes", self._class_file)
         self._num_ids = len(names)
         self._channels = _channels(names, self.classes)
         pairs, problems = _pair_up(root, split)
@@ -95,8 +103,8 @@ class FolderSource(Source):
         path = self._masks[index]
         mask = read_mask(path)
         self._check_size(index, path, (mask.height, mask.width))
-        if unknown := [value for value in ids_in(mask) if self._num_ids <= value != IGNORE]:
-            raise ValueError(self._without_name(path, unknown))
+        if nameless := [value for value in ids_in(mask) if self._num_ids <= value != IGNORE]:
+            raise ValueError(self._without_name(path, nameless))
         return self._channels[np.asarray(mask, dtype=np.uint8)]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -114,9 +122,9 @@ class FolderSource(Source):
 
     def _masks_to_mend(self) -> list[str]:
         """Describe each mask that holds ids without a name."""
-        unknown = (self._index.ids >= self._num_ids) & (self._index.ids != IGNORE)
+        nameless = (self._index.ids >= self._num_ids) & (self._index.ids != IGNORE)
         by_mask: dict[str, list[int]] = {}
-        for owner, value in zip(self._index.owners[unknown], self._index.ids[unknown], strict=True):
+        for owner, value in zip(self._index.owners[nameless], self._index.ids[nameless], strict=True):
             by_mask.setdefault(self._masks[owner], []).append(int(value))
         return [self._without_name(mask, values) for mask, values in by_mask.items()]
 
@@ -206,12 +214,9 @@ def _is_background(name: str, background: str) -> bool:
 
 
 def _check_known(chosen: Iterable[str], names: Sequence[str], file: Path) -> None:
-    by_lower = {name.casefold(): name for name in names}
     for name in chosen:
         if name not in names:
-            near = by_lower[difflib.get_close_matches(name.casefold(), by_lower, n=1, cutoff=0.0)[0]]
-            cause = f"{file} has no class {name!r} (the nearest is {near!r})"
-            raise ValueError(f"{cause}: choose from {', '.join(names)}.")
+            raise ValueError(unknown("class", name, names, str(file)))
 
 
 def _channels(names: Sequence[str], classes: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -9,24 +9,22 @@ import hashlib
 import json
 import os
 import re
-import sys
 import tempfile
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from platformdirs import user_cache_dir
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sats.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
@@ -36,13 +34,12 @@ if TYPE_CHECKING:
     File = tuple[str, int, int]
     Rows = dict[str, "Row"]
 
-T = TypeVar("T")
-
 VERSION: Final = 1  # of the cache's format; another version's file is ignored
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 TAILS: Final = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 UNREADABLE: Final = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow raises on broken files
-SECONDS_BEFORE_BAR: Final = 1.0
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+SUFFIXES_SHOWN: Final = ", ".join(sorted(IMAGE_SUFFIXES))
 
 
 class Pair(NamedTuple):
@@ -261,7 +258,8 @@ def _probe_all(pairs: list[Pair]) -> Iterator[tuple[Pair, Row | str]]:
         return
     pool = ThreadPoolExecutor()
     try:
-        yield from _with_bar(zip(pairs, pool.map(_probe, pairs), strict=True), len(pairs))
+        found = zip(pairs, pool.map(_probe, pairs), strict=True)
+        yield from progress_bar(found, "reading masks, once", len(pairs))
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -277,26 +275,6 @@ def _probe(pair: Pair) -> Row | str:
         sizes = f"{mask.width} x {mask.height} pixels, its image {pair.image} {width} x {height}"
         return f"{pair.mask} has {sizes}: give both the same size (the image after its EXIF rotation)."
     return Row(*pair.stamp, height, width, bytes(ids_in(mask)).hex())
-
-
-def _with_bar(items: Iterable[T], total: int) -> Iterator[T]:
-    """Pass the items on, and show a bar on stderr if that is a terminal and they take over a second."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("Reading masks, once", total=total)
-    start = time.monotonic()
-    try:
-        for item in items:
-            yield item
-            bar.advance(task)
-            if not bar.live.is_started and time.monotonic() - start > SECONDS_BEFORE_BAR:
-                bar.start()
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def _load(cache: Path) -> Rows:

@@ -201,21 +201,33 @@ def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device, m
     return Batch((images - mean) / std, labels, salient)
 
 
-def evaluation_batches(
-    samples: Samples,
-    transform: TestTransform,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-    share: slice = slice(None),
-) -> Iterator[Batch]:
-    """Every sample once, in the batches of `evaluation_plan`; of several processes each takes its ``share`` of them."""
-    plan = evaluation_plan(samples, transform, batch_size)
-    yield from planned_batches(samples, transform, plan[share], workers, device)
+class EvaluationBatches:
+    """Every sample once, images of equal size together so that nothing is padded, at most ``batch_size`` a batch.
+
+    Of several processes each takes its ``share`` of the batches. ``plan`` lists the positions of the samples in each.
+    """
+
+    def __init__(
+        self,
+        samples: Samples | Joined,
+        transform: TestTransform,
+        batch_size: int,
+        workers: int,
+        device: torch.device,
+        share: slice = slice(None),
+    ) -> None:
+        self.plan = _evaluation_plan(samples, transform, batch_size)[share]
+        self._dataset = _TestSet(samples, transform)
+        self._workers, self._device = workers, device
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return _load_batches(self._dataset, self.plan, self._workers, self._device)
 
 
-def evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_size: int) -> list[list[int]]:
-    """The positions of each batch: images of equal size together, so that nothing is padded; at most ``batch_size``."""
+def _evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_size: int) -> list[list[int]]:
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for position in range(len(samples)):
         groups[transform.shape(samples.size(position))].append(position)
@@ -224,13 +236,6 @@ def evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_s
         for members in groups.values()
         for first in range(0, len(members), batch_size)
     ]
-
-
-def planned_batches(
-    samples: Samples | Joined, transform: TestTransform, plan: list[list[int]], workers: int, device: torch.device
-) -> Iterator[Batch]:
-    """The batches of ``plan``, which lists the positions of each."""
-    yield from _load_batches(_TestSet(samples, transform), plan, workers, device)
 
 
 def _load_batches(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from sats.data import painting
 from sats.data.source import Source
+from sats.errors import unknown
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -178,9 +178,7 @@ def _rng(split: str, seed: int, index: int, purpose: str) -> np.random.Generator
 def _check_name(what: str, name: str, known: tuple[str, ...]) -> None:
     """Raise ValueError, with the nearest right name, unless ``name`` is known."""
     if name not in known:
-        near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ValueError(f"Scenes have no {what} '{name}'; {hint}Choose from {', '.join(known)}.")
+        raise ValueError(unknown(what, name, known, "scenes"))
 
 
 def _check_least(what: str, value: int, least: int) -> None:

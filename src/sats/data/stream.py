@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sats.errors import unknown
 from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
 
 if TYPE_CHECKING:
@@ -101,9 +101,7 @@ def _indices(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
     indices = []
     for name in wanted:
         if name not in names[BACKGROUND + 1 :]:
-            near = difflib.get_close_matches(name, names[BACKGROUND + 1 :], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the classes are {', '.join(names[1:])}."
-            raise ValueError(f"There is no class {name!r} in the data: {hint}")
+            raise ValueError(unknown("class", name, names[BACKGROUND + 1 :], "the data"))
         indices.append(names.index(name))
     return indices
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sats.models.segmenter import Segmenter
     from sats.types import Step
 
-HAS_BACKGROUND = {"auto": None, "yes": True, "no": False}
 TEST_SHARE = 4
 """Scenes: one test image for so many training images."""
 
@@ -40,7 +39,7 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
         Path(data.root).expanduser(),
         split,
         data.classes,
-        has_background=HAS_BACKGROUND[data.has_background],
+        has_background=data.has_background,
         rebuild_index=data.rebuild_index,
     )
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from sats.files import write_text
+from sats.progress import bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -70,17 +64,10 @@ class Log:
     def progress(self, title: str, total: int, done: int = 0) -> Iterator[None]:
         """Show a bar with ``total`` items, ``done`` of them already, as long as the context lasts."""
         self._since = time.perf_counter()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(compact=True),
-        )
         if self.quiet or not self.console.is_terminal:
             yield
             return
-        self._bar = Progress(*columns, console=self.console)
+        self._bar = bar(self.console)
         self._bar.add_task(title, total=total, completed=done)
         try:
             with Live(Group(self._bar, self._note), console=self.console, transient=True, refresh_per_second=4):
@@ -138,11 +125,6 @@ class Log:
         if not self.console.is_terminal and tenth != self._said:
             self._said = tenth
             self.say(f"step {position.step}  iteration {position.iteration}/{position.iterations}  {note}")
-
-
-def progress_bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield ``items``, ``total`` of them, under a progress bar that belongs to no run."""
-    yield from Log(Path(os.devnull)).follow(items, title, total)
 
 
 def _is_before(line: str, step: int, iteration: int) -> bool:

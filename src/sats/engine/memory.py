@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from sats.data.copies import CopySource, copy_exemplar, discard_others
-from sats.data.loader import evaluation_plan, planned_batches
+from sats.data.loader import EvaluationBatches
 from sats.data.memory import Exemplar, select
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import TestTransform
@@ -192,7 +192,7 @@ def _choose(run: Run, step: Step, last: list[Exemplar]) -> list[Exemplar]:
     tables = [stream.own_labels(earlier) for earlier in stream.steps[: step.index]]
     samples = Joined((*_samples(run, last, tables), new))
     held = np.concatenate([part.presence(step.num_seen) for part in samples.parts])
-    if settings.selection == "ssul" and step.index > 0:
+    if settings.asks_the_model and step.index > 0:
         held |= seen_by_model(run, step, samples)
     return select(settings.selection, candidates, held, settings.size, run.config.seed, step.index)
 
@@ -207,11 +207,16 @@ def seen_by_model(run: Run, step: Step, samples: Joined) -> NDArray[np.bool_]:
     device = run.accelerator.device
     model = finished_model(run, step).to(device).eval()
     transform = TestTransform(resize=run.config.train.resize)
-    plan = evaluation_plan(samples, transform, run.config.evaluation.batch_size)
-    share = plan[launch.process() :: launch.processes()]
-    batches = planned_batches(samples, transform, share, build.workers(run.config, device), device)
+    batches = EvaluationBatches(
+        samples,
+        transform,
+        run.config.evaluation.batch_size,
+        build.workers(run.config, device),
+        device,
+        slice(launch.process(), None, launch.processes()),
+    )
     seen = torch.zeros(len(samples), step.num_seen, dtype=torch.int64, device=device)
-    for places, batch in zip(share, run.log.follow(batches, "choosing exemplars", len(share)), strict=True):
+    for places, batch in zip(batches.plan, run.log.follow(batches, "choosing exemplars", len(batches)), strict=True):
         height, width = batch.labels.shape[-2:]
         logits = model(batch.images).logits_at((height, width))
         probabilities = run.method.probabilities(logits, step.num_seen)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 SCORES = "scores.json"
 STEPS = "steps.json"
+STEP = "step-"
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class RunFolder:
 
     def step(self, index: int) -> Path:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
-        return self.path / f"step-{index}"
+        return self.path / f"{STEP}{index}"
 
     def steps(self) -> list[dict[str, object]]:
         """What each step learns, and from how many images; empty while its data was not opened yet."""
@@ -162,7 +164,7 @@ class RunFolder:
 def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
     """A new run folder with its configuration; ValueError if ``path`` holds anything already."""
     folder = RunFolder(path)
-    if folder.config_path.is_file():
+    if is_run(path):
         if folder.is_finished():
             raise ValueError(f"{path} holds a finished run: choose another folder with --out.")
         raise ValueError(
@@ -178,20 +180,46 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
     return folder
 
 
+def is_run(path: Path) -> bool:
+    """Whether ``path`` holds a run: settings in a config.json that is not a model's, which names its architecture."""
+    try:
+        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:  # broken, as whoever reads it will say
+        return True
+    return not (isinstance(settings, dict) and "model_type" in settings)
+
+
 def open_run(path: Path) -> RunFolder:
     """The run in ``path``; ValueError if there is none."""
-    folder = RunFolder(path)
-    if not folder.config_path.is_file():
+    if not is_run(path):
         raise ValueError(f"{path} holds no run: name the folder that `sats train` wrote, with its {CONFIG}.")
+    return RunFolder(path)
+
+
+def run_of(model: Path) -> RunFolder | None:
+    """The run that made the model in ``model``, RUN/step-K/model; None for a model folder of its own."""
+    step = model.resolve().parent
+    is_step = model.name == MODEL and step.name.startswith(STEP)
+    return RunFolder(step.parent) if is_step and is_run(step.parent) else None
+
+
+def find_model(folder: Path) -> Path:
+    """The model folder that ``folder`` means, a run (its last finished step), a step of one, or a model.
+
+    ValueError if it is none of these.
+    """
+    if (folder / MODEL / CONFIG).is_file():  # RUN/step-K
+        return folder / MODEL
+    if is_run(folder):
+        steps = len(RunFolder(folder).scores())
+        if not steps:
+            raise ValueError(f"The run {folder} has no finished step yet: wait for it, or go on with `sats resume`.")
+        return RunFolder(folder).step(steps - 1) / MODEL
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} is neither a run nor a model folder: it should hold step-0/ or {CONFIG}.")
     return folder
-
-
-def run_of(folder: Path) -> RunFolder | None:
-    """The run that ``folder`` is, or is a step or a model of; None for a model folder of its own."""
-    for candidate in (folder, folder.resolve().parent, folder.resolve().parent.parent):
-        if (candidate / "environment.json").is_file():
-            return RunFolder(candidate)
-    return None
 
 
 def unused_folder(parent: Path, name: str) -> Path:

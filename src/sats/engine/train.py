@@ -12,7 +12,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
-from sats.data.loader import evaluation_batches
+from sats.data.loader import EvaluationBatches
 from sats.engine import build, launch, memory, processes
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
@@ -26,7 +26,7 @@ from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
-from sats.methods.base import begin_step, needs_teacher, prepare_model
+from sats.methods.base import begin_step, needs_teacher, prepare_model, pretunes
 from sats.methods.context import Context
 from sats.models.checkpoint import load as load_model
 from sats.models.checkpoint import save as save_model
@@ -61,9 +61,8 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
             begin(run)
     for step in run.stream.steps[len(folder.scores()) :]:
         try:
-            memory.complete(run)
+            memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
             train_step(run, step)
-            memory.complete(run)
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
@@ -104,7 +103,7 @@ def train_step(run: Run, step: Step) -> None:
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
     with processes.main_first():  # it removes broken checkpoints
         saved = saved_progress(run, step)
-    if step.index > 0 and run.method.init == "nest" and saved is None:
+    if pretunes(run.method, step) and saved is None:
         pretune(run, model, step, loader)
     prepare_model(run.method, model.train(), step)
     freeze_unused(model)
@@ -124,6 +123,7 @@ def train_step(run: Run, step: Step) -> None:
         run.method.end_step(context, one_pass(run, loader, f"step {step.index}, looking back"))
     finish_step(run, context)
     processes.wait()  # the others go on from what the main process wrote
+    memory.complete(run)
 
 
 def saved_progress(run: Run, step: Step) -> Checkpoint | None:
@@ -164,7 +164,7 @@ def measure(run: Run, context: Context) -> NDArray[np.int64]:
     """The confusion matrix [classes, classes] over the test images of the step, shared by all processes."""
     step, stream, config = context.step, run.stream, run.config.evaluation
     samples = stream.test_samples(step, config.future)
-    batches = evaluation_batches(
+    batches = EvaluationBatches(
         samples,
         build.evaluation_transform(run.config),
         config.batch_size,
@@ -172,8 +172,7 @@ def measure(run: Run, context: Context) -> NDArray[np.int64]:
         run.accelerator.device,
         slice(launch.process(), None, launch.processes()),
     )
-    count = -(-len(samples) // (config.batch_size * launch.processes()))
-    followed = run.log.follow(batches, f"step {step.index}, measuring", count)
+    followed = run.log.follow(batches, f"step {step.index}, measuring", len(batches))
     return processes.total(confusion_matrix(context.model, followed, run.method.scores)).numpy()
 
 

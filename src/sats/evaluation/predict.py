@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +14,12 @@ from PIL import Image
 from sats.data.index import read_image
 from sats.data.loader import to_batch
 from sats.data.transforms import resized
-from sats.engine.run_folder import run_of
 from sats.methods.finetune import Finetune
 from sats.models import checkpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from sats.methods import Method
@@ -85,33 +85,11 @@ class Predictor:
         return Prediction(self.classes, probabilities[0].cpu().numpy())
 
 
-def load(folder: Path | str) -> Predictor:
-    """The model in ``folder``: a run (its last finished step), a step of one, or any SegFormer folder.
-
-    ValueError if there is none.
-    """
-    model_folder = find_model(Path(folder).expanduser())
-    model = checkpoint.load(model_folder).eval()
+def read_predictor(folder: Path, method: Method) -> Predictor:
+    """The model in ``folder``, in Hugging Face's layout, which ``method`` trained; ValueError if there is none."""
+    model = checkpoint.load(folder).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    run = run_of(model_folder)
-    method = run.config().method if run else Finetune()
-    return Predictor(model.to(device), _short_side(model_folder), method)
-
-
-def find_model(folder: Path) -> Path:
-    """The model folder that ``folder`` means; ValueError if it holds no model."""
-    if (folder / "model" / "config.json").is_file():  # RUN/step-K
-        return folder / "model"
-    if (folder / "environment.json").is_file() or (folder / "step-0").is_dir():  # RUN
-        steps = 0
-        while (folder / f"step-{steps}" / "model").is_dir():
-            steps += 1
-        if not steps:
-            raise ValueError(f"The run {folder} has no finished step yet: wait for it, or go on with `sats resume`.")
-        return folder / f"step-{steps - 1}" / "model"
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is neither a run nor a model folder: it should hold step-0/ or config.json.")
-    return folder
+    return Predictor(model.to(device), _short_side(folder), method)
 
 
 def _short_side(folder: Path) -> int:

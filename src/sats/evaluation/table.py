@@ -24,9 +24,9 @@ FIGURES = {
 }
 
 
-def percent(value: float | None) -> str:
-    """A share as percent with one decimal, or a dash."""
-    return "-" if value is None else f"{100 * value:.1f}"
+def percent(value: float | None, sign: str = "") -> str:
+    """A share as percent with one decimal, or a dash; ``sign`` "+" also marks gains."""
+    return "-" if value is None else f"{100 * value:{sign}z.1f}"
 
 
 def class_table(history: Sequence[Scores]) -> Table:

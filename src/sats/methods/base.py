@@ -136,6 +136,11 @@ def needs_teacher(method: Method, step: Step) -> bool:
     return step.index > 0 and (method.uses_teacher or method.attention_transfer.weight > 0)
 
 
+def pretunes(method: Method, step: Step) -> bool:
+    """Whether new rows of the classifier are pre-tuned before ``step`` (NeST)."""
+    return step.index > 0 and method.init == "nest"
+
+
 def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
     """Gather what ``method`` and the parts it carries need before a fresh step."""
     if needs_teacher(method, context.step) and (method.needs_thresholds() or method.attention_transfer.weight > 0):

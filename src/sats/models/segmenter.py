@@ -58,7 +58,7 @@ class Segmenter(nn.Module):
     @property
     def encoder(self) -> PreTrainedModel:
         """The part that makes features of images."""
-        encoder: PreTrainedModel = self.network.get_submodule(self.family.encoder)  # type: ignore[assignment]
+        encoder: PreTrainedModel = self.network.get_submodule(self.family.encoder)  # type: ignore[assignment]  # the networks of FAMILIES have one
         return encoder
 
     @property

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from sats.api import load
 from sats.data.stream import samples_by_name
 from sats.data.transforms import resized
 from sats.engine.build import open_source
-from sats.engine.log import progress_bar
 from sats.evaluation.overlay import index_image, palette
-from sats.evaluation.predict import load
+from sats.progress import progress_bar
 from sats.report.words import names, shown
 from sats.types import BACKGROUND, IGNORE
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from sats.evaluation import table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -53,8 +55,8 @@ def _is_plain(character: str) -> bool:
 
 
 def percent(value: float | None, sign: str = "") -> str:
-    """A share as percent with one decimal, or a dash; ``sign`` "+" also marks gains."""
-    return NOTHING if value is None else f"{100 * value:{sign}z.1f}".replace("-", "\N{MINUS SIGN}")
+    """A share as the terminal's tables have it, with the typographer's minus and dash."""
+    return NOTHING if value is None else table.percent(value, sign).replace("-", "\N{MINUS SIGN}")
 
 
 def count(number: int, one: str, many: str = "") -> str:

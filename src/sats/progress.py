@@ -1,0 +1,48 @@
+"""Progress bars with the time that is left, on a terminal's stderr; elsewhere nothing is shown."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Item = TypeVar("Item")
+
+SECONDS_BEFORE_BAR = 1.0
+
+
+def bar(console: Console) -> Progress:
+    """A bar on ``console``: what is done, how much of it, the time left. Gone when it is finished."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(compact=True),
+    )
+    return Progress(*columns, console=console, transient=True)
+
+
+def progress_bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    """Yield ``items``, ``total`` of them; they get a bar if they take more than a second."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    shown = bar(console)
+    task = shown.add_task(title, total=total)
+    start = time.monotonic()
+    try:
+        for item in items:
+            yield item
+            shown.advance(task)
+            if not shown.live.is_started and time.monotonic() - start > SECONDS_BEFORE_BAR:
+                shown.start()
+    finally:
+        if shown.live.is_started:
+            shown.stop()
