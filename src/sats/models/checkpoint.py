@@ -149,7 +149,7 @@ def _check_shape(stored: PreTrainedConfig, wanted: PreTrainedConfig, weights: st
 def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
     """The segmenter saved in ``folder``; ``groups`` says how many classes each step added (default: one step).
 
-    Any SegFormer folder of Hugging Face's layout will do; ValueError if it holds none.
+    Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none.
     """
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
