@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +154,20 @@ def test_a_backbone_alone_becomes_a_model_that_learns(method: str, tmp_path: Pat
     last = checkpoint.load(out / "step-1" / "model", (6, 5))
     assert last.network.config.backbone_config.out_indices == [2, 4, 6, 8]
     assert last.default_taps == tuple(f"backbone.encoder.layer.{layer}.attention" for layer in (1, 3, 5, 7))
+
+
+@pytest.mark.slow
+def test_several_processes_share_a_backbone_with_parameters_that_never_learn(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    Dinov2Backbone(Dinov2Config(**VIT, reshape_hidden_states=True)).save_pretrained(tmp_path / "backbone")
+    words = "train scenes --images 24 --data.image-size 42 --crop 42 --batch-size 6 --epochs 1 --epochs-later 1"
+    model = ["--model.name", "auto", "--model.weights", str(tmp_path / "backbone"), "--model.decoder-size", "16"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "sats"]
+    command = [*launcher, *words.split(), *model, "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "run").is_finished()
 
 
 def test_auto_without_weights_and_a_model_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
