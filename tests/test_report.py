@@ -24,7 +24,7 @@ from sats.report.gather import gather
 from sats.report.html import make_report
 from sats.report.pictures import choose, picture_size
 from sats.report.plots import Axes, Series, chart, loss_chart, round_ticks
-from sats.report.words import NOTHING, percent, shown
+from sats.words import NOTHING, percent, shown
 from test_engine import run, small
 
 HEBREW = "\u05e9\u05dc\u05d5\u05dd"

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from sats.data.loader import EvaluationBatches
 from sats.engine import build, launch, memory, processes
+from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
 from sats.engine.log import Log
@@ -182,6 +183,8 @@ def save_step(run: Run, context: Context, matrix: NDArray[np.int64]) -> None:
     scores = compute_scores(matrix, model.classes, step.index, stream.num_first, run.folder.scores())
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
         save_model(model, folder / "model", run.config.train.resize)
+        card = model_card(run.config, run.folder.steps(), [*run.folder.scores(), scores])
+        write_text(folder / "model" / "README.md", card)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
         confusion = {"classes": model.classes, "matrix": matrix.tolist()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sats.report.words import count, names, percent, shown
+from sats.words import count, names, percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from sats.report.classes import forgotten, heat_map
 from sats.report.gather import common_parent, gather
 from sats.report.plots import curve_numbers, curves, loss_chart, loss_numbers
 from sats.report.summary import card, compare, figures, verdict
-from sats.report.words import NOTHING, count, shown, verbatim
+from sats.words import NOTHING, count, shown, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,8 +17,8 @@ from sats.data.transforms import resized
 from sats.engine.build import open_source
 from sats.evaluation.overlay import index_image, palette
 from sats.progress import progress_bar
-from sats.report.words import names, shown
 from sats.types import BACKGROUND, IGNORE
+from sats.words import names, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

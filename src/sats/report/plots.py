@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sats.report.words import percent, shown
+from sats.words import percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sats.evaluation.scores import backward_transfer, mean, ratio_to_joint
-from sats.report.words import NOTHING, count, names, percent, shown
+from sats.words import NOTHING, count, names, percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

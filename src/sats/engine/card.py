@@ -1,0 +1,126 @@
+"""The model card beside each step's model: what it knows, how it came to that, how good it is."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sats.evaluation.table import FIGURES
+from sats.methods import method_name
+from sats.words import count, listed, percent, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sats.config import RunConfig
+    from sats.evaluation.scores import Scores
+    from sats.methods import Method
+
+CARD = """\
+---
+library_name: transformers
+pipeline_tag: image-segmentation
+tags:
+- sats
+- semantic-segmentation
+- continual-learning
+---
+
+# {classes}, learned in {steps}
+
+A semantic segmentation model, trained by sats with the method `{method}`: {data}.
+This is the model after step {step} of {last_step}. Its inputs are RGB images as the preprocessor beside it makes them.
+
+## Classes
+
+{class_table}
+## Scores
+
+mIoU on the split {split} after each step, in percent:
+
+{figure_table}
+Each class after the last step: its intersection over union, what it lost since its best, and the pixels that this was
+measured on.
+
+{iou_table}
+## Use
+
+```python
+from transformers import pipeline
+
+segment = pipeline("image-segmentation", model="<this folder>")
+```
+
+## Licence
+
+{origin} The terms of the images it was trained on apply to it.
+"""
+MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"})
+"""What Markdown would take for more than text."""
+
+
+def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], history: Sequence[Scores]) -> str:
+    """The card, in Markdown, of the model after the last step of ``history``.
+
+    ``steps`` says what each step of the run learns, and from how many images, as `RunFolder.steps` has it.
+    """
+    last = history[-1]
+    figures = [(label, *[percent(scores.miou[key]) for scores in history]) for key, label in FIGURES.items()]
+    return CARD.format(
+        classes=count(len(last.classes), "class", "classes"),
+        steps=count(len(history), "step"),
+        method=method_name(config.method),
+        data=_data(config),
+        step=last.step,
+        last_step=len(steps) - 1,
+        class_table=_table(("step", "learns", "images"), map(_step, range(len(history)), steps)),
+        split=_text(config.data.test_split),
+        figure_table=_table(("mean over", *[f"step {scores.step}" for scores in history]), figures),
+        iou_table=_table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in last.classes]),
+        origin=_origin(config),
+    )
+
+
+def _data(config: RunConfig[Method]) -> str:
+    """What it was trained on; of a path only the last part, as it is nobody's business where it lies."""
+    data, stream = config.data, config.stream
+    source = "the built-in scenes" if data.source == "scenes" else f"the folder {_text(Path(data.root).name)}"
+    if config.method.data == "all":
+        return f"{source}, all classes at once"
+    steps = f"protocol {_text(stream.protocol)}" if not stream.steps else "steps listed by name"
+    memory = f", with a memory of {count(config.memory.size, 'exemplar')}" if config.memory.size else ""
+    return f"{source}, {steps}, {stream.setting}, seed {config.seed}{memory}"
+
+
+def _origin(config: RunConfig[Method]) -> str:
+    if config.start_from:
+        return "What its step 0 started from, and under what licence, the card of that step says."
+    weights = config.model.weights
+    if not weights:
+        return "It started from random weights."
+    name = Path(weights).name if Path(weights).is_absolute() else weights
+    return (
+        f"It started from the weights {_text(name)}, whose terms apply to it: those that SegFormer's authors published "
+        "(MiT, `nvidia/...`) are for non-commercial use only."
+    )
+
+
+def _step(index: int, step: dict[str, object]) -> tuple[str, ...]:
+    learned = step["learns"]
+    names = [_text(name) for name in learned] if isinstance(learned, list) else []
+    return str(index), listed(names), str(step["images"])
+
+
+def _class(name: str, scores: Scores) -> tuple[str, ...]:
+    return _text(name), percent(scores.iou[name]), percent(scores.forgetting.get(name)), str(scores.pixels[name])
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _text(name: object) -> str:
+    """``name`` as text, whatever it contains."""
+    return html.escape(shown(name), quote=False).translate(MARKS)
