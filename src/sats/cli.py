@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate": ("sats.commands.evaluate", "main"),
     "predict": ("sats.commands.predict", "main"),
     "data": ("sats.commands.data", "main"),
+    "export": ("sats.commands.export", "main"),
     "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
 }
@@ -48,6 +49,7 @@ see what was kept.
   sats resume RUN                          go on with an interrupted run
   sats evaluate RUN|MODEL [--data DIR]     scores on a data set
   sats predict RUN|MODEL IMAGES --out DIR  class maps of an image or a folder
+  sats export RUN|MODEL --out FILE         ONNX, checked under onnxruntime
   sats report RUN [RUN ...]                one HTML page: figures and pictures
   sats data check DIR [--protocol A-B]     problems, classes, steps of a folder
   sats runs [DIR]                          the runs there, and how far they are

@@ -26,9 +26,12 @@ def write_text(path: Path, text: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to write; once on disk it takes the place of ``path``, unless there was an error."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    yield beside
-    _sync(beside)
-    beside.replace(path)
+    try:
+        yield beside
+        _sync(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)  # there still only after an error
 
 
 def into_place(beside: Path, final: Path) -> None:

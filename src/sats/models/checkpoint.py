@@ -151,21 +151,31 @@ def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
 
     Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none.
     """
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
     reserved = folder / RESERVED
+    network = load_network(folder)
     with _reading(str(folder)):
-        network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
         rows = load_file(reserved) if reserved.is_file() else {}
-    labels = network.config.id2label or {}
-    names = [str(name) for _, name in sorted(labels.items())]
-    segmenter = Segmenter(network, names, groups)
+    segmenter = Segmenter(network, class_names(network), groups)
     if rows:
         segmenter.classifier.reserve(len(rows["bias"]))
         segmenter.classifier.load_reserved(rows["weight"], rows["bias"])
     return segmenter
+
+
+def load_network(folder: Path) -> PreTrainedModel:
+    """The network saved in ``folder``, as transformers has it; ValueError if it holds none."""
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    with _reading(str(folder)):
+        network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    return network
+
+
+def class_names(network: PreTrainedModel) -> list[str]:
+    """The names of a network's channels, in their order."""
+    return [str(name) for _, name in sorted((network.config.id2label or {}).items())]
 
 
 def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:

@@ -1,0 +1,126 @@
+"""Export: what onnxruntime computes is what torch does, for sizes nobody tried before; nothing wrong is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoModelForSemanticSegmentation, Dinov2Config
+
+from conftest import tiny_network, tiny_segmenter
+from sats.cli import main
+from sats.models import checkpoint, export
+from sats.models.segmenter import Segmenter
+from test_upernet import VIT, network
+
+NAMES = ("background", "<b>&", "naïve 🦊")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "model"
+    checkpoint.save(Segmenter(tiny_network(3), NAMES), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path) -> Path:
+    out = model.parent / "deep" / "model.onnx"
+    assert main(["export", str(model), "--out", str(out)]) == 0
+    return out
+
+
+def largest_difference(file: Path, model: Path, *shape: int) -> float:
+    """Between the logits of the two, relative to the largest."""
+    images = torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = AutoModelForSemanticSegmentation.from_pretrained(model).eval()(pixel_values=images).logits
+    (found,) = onnxruntime.InferenceSession(file).run(["logits"], {"pixel_values": images.numpy()})
+    assert found.shape == expected.shape
+    return float((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 96, 128), (4, 3, 64, 160), (2, 3, 75, 201)])
+def test_a_segformer_takes_any_batch_of_any_size(exported: Path, model: Path, shape: tuple[int, ...]) -> None:
+    assert largest_difference(exported, model, *shape) < 1e-4
+
+
+def test_the_file_is_whole_and_names_its_classes(exported: Path) -> None:
+    assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]  # no weights beside it
+    stored = onnx.load(exported)
+    onnx.checker.check_model(stored)
+    metadata = {entry.key: entry.value for entry in stored.metadata_props}
+    assert json.loads(metadata["classes"]) == list(NAMES)
+
+
+def test_what_exists_is_not_replaced(exported: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = exported.read_bytes()
+    assert main(["export", str(model), "--out", str(exported)]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert exported.read_bytes() == before
+
+
+class OtherWeights:
+    """An exporter's program whose weights are lost."""
+
+    def __init__(self, file: Path) -> None:
+        self.stored = onnx.load(file)
+        self.model = SimpleNamespace(metadata_props={})
+
+    def save(self, path: Path, external_data: bool) -> None:
+        assert not external_data
+        for weights in self.stored.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT:
+                weights.raw_data = bytes(len(weights.raw_data))
+        onnx.save(self.stored, path)
+
+
+def test_a_file_that_computes_something_else_is_not_kept(
+    exported: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "_traced", lambda *_, **__: OtherWeights(exported))
+    assert main(["export", str(model), "--out", str(tmp_path / "model.onnx")]) == 1
+    assert "does not compute what torch does" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "PACKAGES", ("onnx", "no_such_runtime"))
+    assert main(["export", str(model), "--out", str(tmp_path / "model.onnx")]) == 2
+    assert "needs no_such_runtime: pip install 'sats[onnx]'" in capsys.readouterr().err
+
+
+def test_a_plain_folder_has_nothing_of_ours(tmp_path: Path) -> None:
+    segmenter = tiny_segmenter()
+    segmenter.classifier.reserve(2)
+    checkpoint.save(segmenter, tmp_path / "model")
+    assert (tmp_path / "model" / checkpoint.RESERVED).is_file()
+    assert main(["export", str(tmp_path / "model"), "--format", "hf", "--out", str(tmp_path / "plain")]) == 0
+    assert not (tmp_path / "plain" / checkpoint.RESERVED).exists()
+    plain = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "plain")
+    assert plain.config.num_labels == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "plain"]
+
+
+def test_other_networks_ask_for_a_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint.save(Segmenter(network(Dinov2Config(**VIT, reshape_hidden_states=True)), NAMES), tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx")]) == 2
+    assert "name it with --size H W" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx"), "--size", "5", "90"]) == 2
+    assert "at least 32 pixels, not 5 90" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_upernet_takes_any_batch_of_its_size(tmp_path: Path) -> None:
+    config = Dinov2Config(**VIT, out_indices=[1, 2, 3, 4], reshape_hidden_states=True)
+    checkpoint.save(Segmenter(network(config), NAMES), tmp_path / "model")
+    out = tmp_path / "model.onnx"
+    assert main(["export", str(tmp_path / "model"), "--out", str(out), "--size", "56", "84"]) == 0
+    assert largest_difference(out, tmp_path / "model", 3, 3, 56, 84) < 1e-4
