@@ -138,7 +138,7 @@ def test_scaled_gradients_are_unscaled_once_and_clipped(tmp_path: Path, monkeypa
 class Exploding(Finetune):
     """Fine-tuning whose loss is not a number from the third iteration on."""
 
-    def losses(self, context, batch, targets, student, teacher):  # type: ignore[no-untyped-def]
+    def losses(self, context, batch, targets, student, teacher):  # type: ignore[no-untyped-def]  # as the base
         terms = super().losses(context, batch, targets, student, teacher)
         context.state["calls"] = context.state.get("calls", torch.zeros(())) + 1
         return {**terms, "oops": student.logits.mean() * (torch.inf if context.state["calls"] > 2 else 0.0)}
@@ -301,7 +301,7 @@ def test_a_free_name_is_found(tmp_path: Path) -> None:
 
 def test_a_step_interrupted_while_it_is_written_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(KeyboardInterrupt), folder.writing_step(0) as beside:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), folder.writing_step(0) as beside:  # noqa: PT012 (interrupted while it writes)
         (beside / "scores.json").write_text("{}")
         raise KeyboardInterrupt
     assert not folder.step(0).exists()

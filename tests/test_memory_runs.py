@@ -273,7 +273,7 @@ def stop_after(folder: RunFolder, config: RunConfig[Method], steps: int) -> None
         if text.startswith(f"Step {steps}:"):
             raise KeyboardInterrupt
 
-    log.say = say_and_stop  # type: ignore[method-assign]
+    log.say = say_and_stop  # type: ignore[method-assign]  # only here
     with pytest.raises(KeyboardInterrupt):
         train(config, folder, log)
     assert len(folder.scores()) == len(memory.read(folder)) == steps

@@ -110,7 +110,7 @@ def moves_until(whole: Path, method: str) -> int:
     lines = [json.loads(line) for line in RunFolder(whole).metrics_path.read_text().splitlines()]
     updates = max(line["iteration"] for line in lines if line["step"] == 0)
     images = json.loads((whole / "steps.json").read_text())[1]["images"]
-    looks = -(-images // 6) if STREAMED[method]().needs_thresholds() else 0
+    looks = -(-images // 6) if STREAMED[method]().learns_pseudo_labels() else 0
     return updates + 1 + looks
 
 
@@ -195,7 +195,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> N
 
 def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: int) -> int:
     """Run the command, kill it at random moments, resume; returns how many kills hit a run that was learning."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)  # noqa: S311 (no secret)
     (folder.parent / "config.json").write_text(to_json(config))
     words = ["train", "--config", str(folder.parent / "config.json"), "--out", str(folder)]
     hits = 0

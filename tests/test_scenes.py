@@ -137,7 +137,7 @@ def test_classes_keep_their_order_and_leave_the_scenes_alone() -> None:
 )
 def test_wrong_arguments_name_the_mend(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ScenesSource(**arguments)  # type: ignore[arg-type]
+        ScenesSource(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize("index", [-1, 60])

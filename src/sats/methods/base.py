@@ -46,7 +46,7 @@ class Method(ABC):
     uses_teacher: ClassVar[bool] = False
     """Whether `losses` reads the teacher's output after step 0."""
     uses_pseudo_labels: ClassVar[bool] = False
-    """Whether `targets` calls `teacher_labels`, whose thresholds are gathered before the step."""
+    """Whether `targets` are pseudo-labels after step 0."""
     uses_saliency: ClassVar[bool] = False
     """Whether `losses` reads ``batch.salient``."""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
@@ -81,13 +81,18 @@ class Method(ABC):
         ``loader`` is one pass over the step's new images; exemplars of earlier steps are not among them.
         """
 
-    def needs_thresholds(self) -> bool:
-        """Whether thresholds of pseudo-labels are gathered before a step."""
+    def learns_pseudo_labels(self) -> bool:
+        """Whether `targets` are pseudo-labels after step 0, whose thresholds are gathered before each step."""
         return self.uses_pseudo_labels
 
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
-        """The labels [B, H, W] to learn from: the step's own, unless a method knows better."""
-        return batch.labels
+        """The labels [B, H, W] to learn from: the step's own; background as the teacher sees it where it asks for that.
+
+        Pseudo-labels are the teacher's class where it is sure, else IGNORE.
+        """
+        if teacher is None or not self.learns_pseudo_labels():
+            return batch.labels
+        return teacher_labels(context, batch, teacher)
 
     def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
         """The labels [B, H, W] whose regions the attention transfer pools by.
@@ -95,7 +100,7 @@ class Method(ABC):
         The current label where there is one, elsewhere the teacher's class where it is sure, the rest IGNORE:
         whatever the method itself trains on.
         """
-        return teacher_labels(context, batch, teacher)
+        return targets if self.learns_pseudo_labels() else teacher_labels(context, batch, teacher)
 
     def after_backward(self, context: Context) -> None:
         """Read or add to gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
@@ -143,7 +148,7 @@ def pretunes(method: Method, step: Step) -> bool:
 
 def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
     """Gather what ``method`` and the parts it carries need before a fresh step."""
-    if needs_teacher(method, context.step) and (method.needs_thresholds() or method.attention_transfer.weight > 0):
+    if needs_teacher(method, context.step) and (method.learns_pseudo_labels() or method.attention_transfer.weight > 0):
         gather_thresholds(context, loader)
     method.begin_step(context, loader)
 

@@ -49,13 +49,9 @@ class Ewf(Method, name="ewf"):
         if step.index > 0:
             model.classifier.freeze_old()
 
-    def needs_thresholds(self) -> bool:
-        """Where the base makes pseudo-labels."""
-        return self._base().needs_thresholds()
-
-    def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
-        """Those of the base."""
-        return self._base().targets(context, batch, teacher)
+    def learns_pseudo_labels(self) -> bool:
+        """Where the base does."""
+        return self._base().learns_pseudo_labels()
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sats import losses
 from sats.methods.base import Method
-from sats.methods.pseudo_labelling import teacher_labels
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -63,14 +62,6 @@ class Plop(Method, name="plop"):
 
     pod: Pod = field(default_factory=Pod)
     """The distillation of features and logits."""
-
-    def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
-        """The step's labels, background replaced by the teacher's sure class, or IGNORE."""
-        return batch.labels if teacher is None else teacher_labels(context, batch, teacher)
-
-    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
-        """The pseudo-labels that it trains on."""
-        return targets
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from sats import losses
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.base import Method
-from sats.methods.pseudo_labelling import teacher_labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +33,6 @@ class Sats(Method, name="sats"):
     """Weight of the unbiased distillation (MiB, eq. 7)."""
     attention_transfer: AttentionTransfer = field(default_factory=lambda: AttentionTransfer(weight=20.0))
     """Self-attention transfer: its weight, and how rows are pooled."""
-
-    def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
-        """The step's labels, background replaced by the teacher's sure class, or IGNORE."""
-        return batch.labels if teacher is None else teacher_labels(context, batch, teacher)
-
-    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
-        """The pseudo-labels that it trains on."""
-        return targets
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
