@@ -89,6 +89,20 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_that_cannot_be_translated_is_one_sentence(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise torch.onnx.OnnxExporterError("No translation of aten::strange.\nA long story.")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    assert main(["export", str(model), "--out", str(tmp_path / "model.onnx")]) == 1
+    shown = capsys.readouterr().err
+    assert "cannot be translated to ONNX (No translation of aten::strange.)" in shown
+    assert "Traceback" not in shown
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_packages_are_named(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

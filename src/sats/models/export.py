@@ -74,7 +74,7 @@ def _traced(logits: _Logits, size: Size, any_size: bool) -> Any:
     """An ONNX program that computes ``logits``, for any batch size."""
     free = torch.export.Dim.DYNAMIC
     axes = {0: free, 2: free, 3: free} if any_size else {0: free}
-    with _quiet():
+    with _quiet(), _translating():
         return torch.onnx.export(
             logits,
             (torch.zeros(2, 3, *size),),
@@ -91,17 +91,32 @@ def _check(logits: _Logits, file: Path, sizes: tuple[Size, ...]) -> None:
     """RunError unless onnxruntime gets the same logits from ``file``, for batches of 1, 2, 3 random images."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    with _translating():
+        session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     for batch, size in enumerate(sizes * (1 if len(sizes) > 1 else 2), start=1):
         images = torch.randn(batch, 3, *size, generator=generator)
         expected = logits(images)
-        found = torch.from_numpy(session.run(["logits"], {"pixel_values": images.numpy()})[0])
+        with _translating():
+            found = torch.from_numpy(session.run(["logits"], {"pixel_values": images.numpy()})[0])
         if found.shape != expected.shape or (found - expected).abs().max() > TOLERANCE * expected.abs().max():
             raise RunError(
                 f"onnxruntime does not compute what torch does, for {batch} images of {size[0]} x {size[1]}: the file "
                 "was not kept. Another version of onnxscript may translate this network better."
             )
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Turn whatever the exporter or onnxruntime stumbles over into one RunError."""
+    try:
+        yield
+    except Exception as error:
+        first = str(error).strip().split("\n")[0]
+        raise RunError(
+            f"The network cannot be translated to ONNX ({first}): nothing was written. Other versions of torch and "
+            "onnxscript may do better; --format hf always works."
+        ) from error
 
 
 @contextmanager
