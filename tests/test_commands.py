@@ -17,7 +17,7 @@ from PIL import Image
 import sats
 from sats.cli import COMMANDS, main
 from sats.config import EvaluationConfig, StreamConfig
-from sats.engine.run_folder import RunFolder, create_run, find_model, open_run
+from sats.engine.run_folder import RunFolder, create_run, find_model, open_run, run_of
 from sats.evaluation.overlay import index_image, overlay, palette
 from sats.types import IGNORE
 from test_engine import run, small
@@ -309,6 +309,23 @@ def test_models_are_found_wherever_they_are(finished: Path, tmp_path: Path) -> N
         find_model(tmp_path)
     with pytest.raises(ValueError, match="holds no run"):
         open_run(finished / "step-1" / "model")  # which has a config.json of its own
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model.safetensors").touch()
+    for content in ("{", '{"other": 1}'):  # of a model, whose reader says what is wrong
+        (tmp_path / "broken" / "config.json").write_text(content)
+        assert find_model(tmp_path / "broken") == tmp_path / "broken"
+        with pytest.raises(ValueError, match="cannot be read"):
+            sats.load(tmp_path / "broken")
     unfinished = create_run(tmp_path / "run", small("sats"))
     with pytest.raises(ValueError, match="no finished step"):
         find_model(unfinished.path)
+
+
+def test_the_run_of_a_model_is_found_from_within_its_folder(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = finished / "step-1" / "model"
+    monkeypatch.chdir(model)
+    for place in (Path(), model):
+        found = run_of(place)
+        assert found is not None
+        assert found.path == finished.resolve()
+    assert run_of(finished) is None

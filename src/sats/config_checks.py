@@ -122,6 +122,12 @@ def _numbers(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
         if dataclasses.is_dataclass(value):
             yield from _numbers(value, f"{prefix}{entry.name}.")
         elif isinstance(value, tuple):
-            yield from ((f"{prefix}{entry.name}[{place}]", number) for place, number in enumerate(value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield from (
+                (f"{prefix}{entry.name}[{place}]", item) for place, item in enumerate(value) if _is_number(item)
+            )
+        elif _is_number(value):
             yield f"{prefix}{entry.name}", value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

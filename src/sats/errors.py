@@ -19,7 +19,8 @@ class StoppedElsewhereError(RunError):
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> str:
     """A sentence about a name that is none of the ``known``, with the nearest of them."""
-    by_lower = {other.casefold(): other for other in known}
+    names = list(known)
+    by_lower = {other.casefold(): other for other in names}
     near = difflib.get_close_matches(name.casefold(), by_lower, n=1)
-    hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"choose from {', '.join(by_lower.values())}."
+    hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}."
     return f"There is no {kind} {name!r}{f' in {where}' if where else ''}; {hint}"

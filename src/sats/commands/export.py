@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sats.engine.run_folder import find_model
-from sats.files import saving
+from sats.files import into_place, saving
 from sats.types import MIN_SIDE
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ def export_folder(model: Path, out: Path) -> None:
     """Copy the model folder to ``out``, without the rows that only sats reads."""
     from sats.models.checkpoint import RESERVED
 
-    beside = out.with_name(f".{out.name}.tmp")
+    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with saving(out):
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED))
-        beside.rename(out)
+        try:
+            shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED))
+            into_place(beside, out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)  # there still only after an error

@@ -181,14 +181,14 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
 
 
 def is_run(path: Path) -> bool:
-    """Whether ``path`` holds a run: settings in a config.json that is not a model's, which names its architecture."""
+    """Whether ``path`` holds a run: its config.json names a recipe, where a model's names an architecture."""
     try:
         settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except OSError:
         return False
-    except ValueError:  # broken, as whoever reads it will say
-        return True
-    return not (isinstance(settings, dict) and "model_type" in settings)
+    except ValueError:  # broken: a model's has weights beside it; what is wrong with a run's, its reader will say
+        return not any(path.glob("*.safetensors"))
+    return isinstance(settings, dict) and "recipe" in settings
 
 
 def open_run(path: Path) -> RunFolder:
@@ -200,9 +200,10 @@ def open_run(path: Path) -> RunFolder:
 
 def run_of(model: Path) -> RunFolder | None:
     """The run that made the model in ``model``, RUN/step-K/model; None for a model folder of its own."""
-    step = model.resolve().parent
+    model = model.resolve()
+    step, run = model.parent, model.parent.parent
     is_step = model.name == MODEL and step.name.startswith(STEP)
-    return RunFolder(step.parent) if is_step and is_run(step.parent) else None
+    return RunFolder(run) if is_step and is_run(run) else None
 
 
 def find_model(folder: Path) -> Path:

@@ -55,7 +55,7 @@ def export_onnx(folder: Path, out: Path, size: Size | None = None) -> None:
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ValueError(f"ONNX export needs {', '.join(missing)}: pip install 'sats[onnx]'.")
+        raise ValueError(f"ONNX export needs more packages: pip install {' '.join(missing)}")
     network = checkpoint.load_network(folder).eval()
     any_size = network.config.model_type == SEGFORMER.model_type
     if size is None and not any_size:
@@ -111,7 +111,7 @@ def _translating() -> Iterator[None]:
     """Turn whatever the exporter or onnxruntime stumbles over into one RunError."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # the two raise errors of no common kind
         first = str(error).strip().split("\n")[0]
         raise RunError(
             f"The network cannot be translated to ONNX ({first}): nothing was written. Other versions of torch and "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from torch import nn
 
@@ -58,8 +58,7 @@ class Segmenter(nn.Module):
     @property
     def encoder(self) -> PreTrainedModel:
         """The part that makes features of images."""
-        encoder: PreTrainedModel = self.network.get_submodule(self.family.encoder)  # type: ignore[assignment]  # the networks of FAMILIES have one
-        return encoder
+        return cast("PreTrainedModel", self.network.get_submodule(self.family.encoder))
 
     @property
     def attention_blocks(self) -> tuple[tuple[str, ...], ...]:
