@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -121,6 +124,20 @@ def test_a_plain_folder_has_nothing_of_ours(tmp_path: Path) -> None:
     plain = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "plain")
     assert plain.config.num_labels == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "plain"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: str, target: str, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", source, None, target)
+
+    monkeypatch.setattr(shutil, "copytree", partial(shutil.copytree, copy_function=full))
+    assert main(["export", str(model), "--format", "hf", "--out", str(tmp_path / "plain")]) == 1
+    shown = capsys.readouterr().err
+    assert shown.count("No space left on device") == 1
+    assert f"{tmp_path / 'plain'} cannot be written" in shown
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_networks_ask_for_a_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,8 @@ def saving(what: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RunError):
             raise
+        cause = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # the first of a list
         raise RunError(
-            f"{what} cannot be written ({error}). Free some space or mend the permissions; what was saved before "
+            f"{what} cannot be written ({cause}). Free some space or mend the permissions; what was saved before "
             "is kept, and an interrupted run goes on with `sats resume RUN`."
         ) from error
