@@ -12,12 +12,12 @@ from rich.table import Table
 
 from sats.commands.tables import show
 from sats.config import Names
-from sats.data.folder import DataProblemsError, FolderSource, split_names
-from sats.data.stream import assign_images, class_groups
 from sats.types import BACKGROUND, HasBackground, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sats.data.folder import FolderSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ def main(words: Sequence[str]) -> None:
 
 def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
+    from sats.data.folder import DataProblemsError, split_names  # numpy, which the help does not wait for
+
     root = arguments.folder.expanduser()
     sources: dict[str, FolderSource] = {}
     problems: list[str] = []
@@ -76,6 +78,8 @@ def check(arguments: CheckArguments) -> None:
 
 
 def _open(arguments: CheckArguments, root: Path, split: str) -> FolderSource:
+    from sats.data.folder import FolderSource
+
     return FolderSource(root, split, arguments.classes, arguments.has_background, arguments.rebuild_index)
 
 
@@ -94,6 +98,8 @@ def class_table(sources: dict[str, FolderSource]) -> Table:
 
 def step_table(source: FolderSource, protocol: str, setting: Setting) -> Table:
     """The classes that each step learns, and the training images it sees."""
+    from sats.data.stream import assign_images, class_groups
+
     groups = class_groups(source.classes, protocol, (), (), None)
     table = Table(title=f"Steps of {protocol}, {setting}", title_justify="left")
     table.add_column("step", justify="right")
