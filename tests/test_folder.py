@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from sats.data.folder import FolderSource
-from sats.data.source import NOT_LEARNED_YET
-from sats.types import IGNORE
+from sats.types import IGNORE, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
     pass

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fakes import FakeSource, names, random_source
 from sats.data.loader import EvaluationBatches, TrainLoader, sensible_workers, to_batch
 from sats.data.stream import Joined, Samples
-from sats.data.transforms import MEAN, STD, TestTransform, TrainTransform
-from sats.types import Batch
+from sats.data.transforms import TestTransform, TrainTransform
+from sats.types import MEAN, STD, Batch
 
 
 def samples(source: FakeSource) -> Samples:

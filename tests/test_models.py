@@ -163,7 +163,7 @@ def test_zero_init_is_zero_and_random_init_depends_on_the_seed() -> None:
 
 
 def test_growing_at_the_wrong_time_is_refused() -> None:
-    with pytest.raises(ValueError, match="3 rows"):
+    with pytest.raises(ValueError, match="3 channels"):
         GrowingClassifier(8, (3,)).grow(Step(1, 4, 1), "zero")
     with pytest.raises(ValueError, match="names"):
         tiny_segmenter((3,)).grow(Step(1, 3, 2), ["only one"], "zero")

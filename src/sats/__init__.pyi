@@ -1,3 +1,5 @@
+from .api import extend as extend
+from .api import extension as extension
 from .api import load as load
 from .api import resume as resume
 from .api import train as train
@@ -18,6 +20,8 @@ __all__ = [
     "RunError",
     "Scores",
     "__version__",
+    "extend",
+    "extension",
     "load",
     "read_config",
     "recipe",

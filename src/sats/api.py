@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.engine import launch
-from sats.engine.run_folder import RunFolder, create_run, find_model, open_run, run_of, unused_folder
+from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, create_run, find_model, open_run, run_of, unused_folder
 from sats.methods import METHODS, method_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sats.config import RunConfig
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
@@ -35,6 +37,48 @@ def resume(folder: Path | str) -> list[Scores]:
     Under torchrun every process calls this.
     """
     return run(open_run(Path(folder).expanduser()) if launch.is_main() else None)
+
+
+def extend(config: RunConfig[Method], out: Path | str) -> list[Scores]:
+    """Extend a trained model as ``config`` says (see `extension`), and return the scores before and after.
+
+    ``out``, new or empty, becomes a model folder that transformers loads; the run that made it is in ``out``/run.
+    ValueError for settings, data or a folder that do not fit.
+    """
+    return run(start_extension(config, out) if launch.is_main() else None)
+
+
+def extension(
+    model: Path | str,
+    data: Path | str,
+    method: str = "sats",
+    classes: Sequence[str] = (),
+    old_data: Path | str = "",
+    merge: bool = False,
+) -> RunConfig[Method]:
+    """The settings to extend ``model`` by the classes of the folder ``data``, or by ``classes`` of them.
+
+    ``model`` is a run, a model folder of Hugging Face's or a name on the hub. ``old_data`` is a folder to measure the
+    old classes on; with ``merge``, what ``data`` labels as one of them is learned as that.
+    """
+    from sats.engine.extension import defaults, look, plan
+
+    origin = look(str(model))
+    config = defaults(origin, method)
+    chosen = dataclasses.replace(config.data, root=str(data), classes=tuple(classes))
+    return plan(origin, dataclasses.replace(config, data=chosen), str(old_data), merge)
+
+
+def start_extension(config: RunConfig[Method], out: Path | str) -> RunFolder:
+    """The folder of a new extension's run, ``out``/run; nothing is trained yet."""
+    path = Path(out).expanduser()
+    if (path / EXTENSION).exists() and not (path / CONFIG).exists():
+        raise ValueError(
+            f"{path} holds an unfinished extension: go on with `sats resume {path}`, or choose another --out."
+        )
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
+    return create_run(path / EXTENSION, absolute_paths(config))
 
 
 def load(folder: Path | str) -> Predictor:
@@ -76,6 +120,7 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
         data=data,
         model=dataclasses.replace(config.model, weights=absolute_if_there(config.model.weights)),
         start_from=absolute(config.start_from),
+        extends=dataclasses.replace(config.extends, old_data=absolute(config.extends.old_data)),
     )
 
 
@@ -95,11 +140,14 @@ def run(folder: RunFolder | None) -> list[Scores]:
         if told is None:
             return []
         try:
-            return train_steps(told.config(), folder or told)
+            scores = train_steps(told.config(), folder or told)
         except ValueError:  # a mistake in the settings or the data
             if folder:
                 folder.discard_unless_begun()
             raise
+        if folder:
+            folder.publish()
+        return scores
 
 
 def dismiss() -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": ("sats.commands.demo", "main"),
     "train": ("sats.commands.train", "main"),
     "resume": ("sats.commands.train", "resume"),
+    "extend": ("sats.commands.extend", "main"),
     "evaluate": ("sats.commands.evaluate", "main"),
     "predict": ("sats.commands.predict", "main"),
     "data": ("sats.commands.data", "main"),
@@ -37,7 +38,7 @@ COMMANDS = {
     "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
 }
-SHARED = ("train", "resume")
+SHARED = ("train", "resume", "extend")
 """What several processes can do together, under torchrun."""
 USAGE = f"""\
 sats {__version__}: teach a segmentation model new classes, keep the old ones,
@@ -47,6 +48,7 @@ see what was kept.
   sats train RECIPE [flags]                train every step of a class stream
   sats train --config RUN/config.json      run a run again
   sats resume RUN                          go on with an interrupted run
+  sats extend MODEL --data DIR --out NEW   add the classes of DIR to a model
   sats evaluate RUN|MODEL [--data DIR]     scores on a data set
   sats predict RUN|MODEL IMAGES --out DIR  class maps of an image or a folder
   sats export RUN|MODEL --out FILE         ONNX, checked under onnxruntime

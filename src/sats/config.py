@@ -110,6 +110,18 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtensionConfig:
+    """A trained model to extend, in place of a step 0 to train."""
+
+    checkpoint: str = ""
+    """Its folder, or its name on the hub; empty: nothing is extended. Its classes are the first of stream.steps."""
+    background: str = ""
+    """What it calls its background, its class 0; empty: it has none."""
+    old_data: str = ""
+    """A folder of images and masks to measure its old classes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PartFactors:
     """What the learning rate is multiplied by in each part of the model."""
 
@@ -242,6 +254,8 @@ class RunConfig(Generic[MethodT_co]):
     """Decides initial weights, order of images, augmentation and dropout."""
     start_from: Annotated[str, _short("--from")] = ""
     """A finished step-0 folder to start from, instead of training step 0."""
+    extends: tyro.conf.Suppress[ExtensionConfig] = field(default_factory=ExtensionConfig)
+    """What `sats extend` was asked for."""
 
     def __post_init__(self) -> None:
         check(self)

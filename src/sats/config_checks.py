@@ -29,9 +29,11 @@ def check(config: RunConfig[Method]) -> None:
 
 def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
     """Settings that exclude each other: whether they are there, and what to do."""
-    train = config.train
+    return [*_method_conflicts(config), *_data_conflicts(config), *_extension_conflicts(config)]
+
+
+def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
     return [
-        (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),
         (
             config.method.data == "all" and config.method.attention_transfer.weight > 0,
             "A method that trains once on everything has no teacher to transfer attention from.",
@@ -57,9 +59,16 @@ def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             "A method that trains once on everything has no earlier step to keep exemplars of: leave out memory.size.",
         ),
         (
-            config.memory.size > 0 and train.batch_size < 2,
+            config.memory.size > 0 and config.train.batch_size < 2,
             "With a memory, half of each batch are exemplars: make train.batch_size 2 or more, or memory.size 0.",
         ),
+    ]
+
+
+def _data_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
+    train = config.train
+    return [
+        (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),
         (
             train.batch_size % train.accumulation > 0,
             (
@@ -74,6 +83,20 @@ def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
         (
             config.data.source == "folder" and not config.data.root,
             "Where is the data? Name its folder with --data DIR.",
+        ),
+    ]
+
+
+def _extension_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
+    extends = bool(config.extends.checkpoint)
+    return [
+        (
+            extends and config.memory.size > 0,
+            "There are no images of earlier steps to keep when a checkpoint is extended: leave out memory.size.",
+        ),
+        (
+            extends and len(config.stream.steps) != 2,
+            "To extend a checkpoint, stream.steps lists two steps: its own classes, and the new ones.",
         ),
     ]
 

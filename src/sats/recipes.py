@@ -67,6 +67,18 @@ def folder(method: Method) -> RunConfig[Method]:
     )
 
 
+def extend(method: str) -> RunConfig[Method]:
+    """What `sats extend` starts from: as `folder`, but with a trained model in place of step 0."""
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, METHODS))
+    config = folder(METHODS[method]())
+    return dataclasses.replace(
+        config,
+        recipe="extend",
+        train=dataclasses.replace(config.train, epochs=1, epochs_later=20),
+    )
+
+
 RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {
     "scenes": scenes,
     "folder": folder,

@@ -15,10 +15,17 @@ BACKGROUND: Final = 0
 IGNORE: Final = 255
 UNKNOWN: Final = 254
 """Within the loader: background that a saliency map calls an object. Batches tell it by `Batch.salient`."""
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+"""ImageNet's, in RGB of 0 to 1: what `Batch.images` are normalised by."""
+NOT_LEARNED_YET: Final = "background: not learned yet"
+"""Name of the class 0 given to data, or to a model, without a background of its own."""
+BACKGROUND_NAMES: Final = frozenset({"background", "__background__", "_background_", "bg", NOT_LEARNED_YET})
+"""What a background is called, in small letters."""
 MIN_SIDE: Final = 32
 """Pixels: the smallest image side that every encoder's strides leave something of."""
 
-Init = Literal["background", "random", "zero", "reserved", "nest"]
+Init = Literal["background", "random", "zero", "reserved", "nest", "teacher"]
 """How a classifier's new rows start."""
 Pooling = Literal["class", "global", "none", "class-pair"]
 """How attention rows are pooled before they are compared."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from sats.evaluation.table import class_table, figure_table, unmeasured_note
+from sats.evaluation.table import class_table, figure_table, percent, unmeasured_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
+    from sats.engine.run_folder import RunFolder
     from sats.evaluation.scores import Scores
 
 
@@ -28,3 +29,32 @@ def show_scores(history: Sequence[Scores]) -> None:
     """Print the scores after each step."""
     show(class_table(history), figure_table(history))
     print(unmeasured_note(history[-1]), end="")
+
+
+def show_extension(folder: RunFolder) -> None:
+    """Print what was gained and what was lost."""
+    before, after = folder.scores()
+    config = folder.config()
+    count = len(before.classes)
+    gained = Table(title=f"gained: IoU on {escape(config.data.root)}, %", title_justify="left")
+    gained.add_column("new class", overflow="fold")
+    gained.add_column("IoU", justify="right")
+    for name in after.classes[count:]:
+        gained.add_row(escape(name), percent(after.iou[name]))
+    where = f"on {config.extends.old_data}" if config.extends.old_data else "with the old model's answers"
+    show(gained, kept_table(before, after, escape(f"kept: IoU {where}, %")))
+    print(f"model: {folder.path.parent}\nrun: {folder.path}")
+
+
+def kept_table(before: Scores, after: Scores, title: str) -> Table:
+    """The IoU of each old class before and after, and the mean; classes without a pixel are left out."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("old class", overflow="fold")
+    for column in ("before", "after", "change"):
+        table.add_column(column, justify="right")
+    rows = {name: (before.iou[name], after.iou[name]) for name in before.classes}
+    rows["mean"] = (before.miou["old"], after.miou["old"])
+    for name, (old, new) in rows.items():
+        if old is not None and new is not None:
+            table.add_row(escape(name), percent(old), percent(new), percent(new - old, "+"))
+    return table

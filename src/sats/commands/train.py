@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Generic
 import tyro
 
 from sats import api
-from sats.commands.tables import show_scores
+from sats.commands.tables import show_extension, show_scores
 from sats.config import MethodT_co, RunConfig, read_config
 from sats.engine import launch
 from sats.engine.run_folder import open_run
@@ -47,11 +47,11 @@ def main(words: Sequence[str]) -> None:
     if not launch.is_main():  # the main process reads the flags, and says which folder it is
         api.run(None)
         return
-    with _help_for_all():
+    with help_for_all():
         arguments = parse(words)
     folder = api.start(arguments.run, arguments.out)
     print(f"run folder: {folder.path}")
-    _run(folder)
+    go_on(folder)
 
 
 def resume(words: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def resume(words: Sequence[str]) -> None:
     if not launch.is_main():
         api.run(None)
         return
-    with _help_for_all():
+    with help_for_all():
         arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
     folder = open_run(arguments.run.expanduser())
     if folder.is_finished():
@@ -67,11 +67,11 @@ def resume(words: Sequence[str]) -> None:
         show_scores(folder.scores())
         api.dismiss()
     else:
-        _run(folder)
+        go_on(folder)
 
 
 @contextmanager
-def _help_for_all() -> Iterator[None]:
+def help_for_all() -> Iterator[None]:
     """Where the main process only shows a help text, the others need not wait any longer."""
     try:
         yield
@@ -81,13 +81,17 @@ def _help_for_all() -> Iterator[None]:
         raise
 
 
-def _run(folder: RunFolder) -> None:
+def go_on(folder: RunFolder) -> None:
+    """Train what is left of a run and show what came of it; Ctrl-C tells how to go on."""
     try:
         scores = api.run(folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: sats resume {folder.path}") from None
-    show_scores(scores)
-    print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
+    if folder.config().extends.checkpoint:
+        show_extension(folder)
+    else:
+        show_scores(scores)
+        print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
 
 
 def parse(words: Sequence[str]) -> TrainArguments[Method]:
@@ -96,8 +100,8 @@ def parse(words: Sequence[str]) -> TrainArguments[Method]:
     The method's name is read first, since it decides which flags there are.
     """
     rest = list(words)
-    stored = _take(rest, "--config")
-    name = _take(rest, "--method")
+    stored = take(rest, "--config")
+    name = take(rest, "--method")
     base = _base_config(rest, stored, name)
     kind = type(base.method)
     summary, _, _ = (inspect.getdoc(kind) or "").partition("\n")
@@ -123,7 +127,7 @@ def _base_config(rest: list[str], stored: str | None, method: str | None) -> Run
     raise ValueError(f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json.")
 
 
-def _take(words: list[str], flag: str) -> str | None:
+def take(words: list[str], flag: str) -> str | None:
     """Remove ``flag`` and its value from ``words`` and return the value; None where it is not given."""
     for place, word in enumerate(words):
         if word.startswith(f"{flag}="):

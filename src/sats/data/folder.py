@@ -23,9 +23,9 @@ from sats.data.index import (
     read_mask,
     scan_files,
 )
-from sats.data.source import NOT_LEARNED_YET, Source
+from sats.data.source import Source
 from sats.errors import unknown
-from sats.types import BACKGROUND, IGNORE
+from sats.types import BACKGROUND, BACKGROUND_NAMES, IGNORE, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from sats.types import HasBackground
 
 MASK_SUFFIXES: Final = frozenset({".png"})
-BACKGROUND_NAMES: Final = frozenset({"background", "__background__", "_background_", "bg", NOT_LEARNED_YET})
 LAYOUT: Final = "images/<split>/<name>.jpg, masks/<split>/<name>.png and classes.txt"
 MOST_SHOWN: Final = 10
 
@@ -74,8 +73,7 @@ class FolderSource(Source):
         _check_layout(root, split)
         self._class_file = root / "classes.txt"
         names = _read_names(self._class_file)
-        named_so = has_background == "auto" and names[0].casefold() in BACKGROUND_NAMES
-        self.classes = _chosen_classes(names, classes, named_so or has_background == "yes", self._class_file)
+        self.classes = _chosen_classes(names, classes, _begins_with_background(names, has_background), self._class_file)
         self._num_ids = len(names)
         self._channels = _channels(names, self.classes)
         pairs, problems = _pair_up(root, split)
@@ -139,6 +137,17 @@ class FolderSource(Source):
             height, width = self.size(index)
             cause = f"{path} has {size[1]} x {size[0]} pixels, but had {width} x {height} when it was indexed"
             raise ValueError(f"{cause}: it was changed since, or rotates itself; save it upright and start again.")
+
+
+def read_classes(root: Path, classes: tuple[str, ...] = (), has_background: HasBackground = "auto") -> tuple[str, ...]:
+    """The classes of a `FolderSource` with these arguments, the background first, without a look at its images."""
+    file = root / "classes.txt"
+    names = _read_names(file)
+    return _chosen_classes(names, classes, _begins_with_background(names, has_background), file)
+
+
+def _begins_with_background(names: Sequence[str], has_background: HasBackground) -> bool:
+    return has_background == "yes" or (has_background == "auto" and names[0].casefold() in BACKGROUND_NAMES)
 
 
 def _check_layout(root: Path, split: str) -> None:

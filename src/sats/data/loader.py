@@ -14,8 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sats.data.stream import Joined
-from sats.data.transforms import MEAN, STD
-from sats.types import BACKGROUND, UNKNOWN, Batch
+from sats.types import BACKGROUND, MEAN, STD, UNKNOWN, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-NOT_LEARNED_YET = "background: not learned yet"
-"""Name of the class 0 given to a set that has no background of its own."""
-
 
 class Source(ABC):
     """One split of a data set: images, masks of class indices, and the names of the classes.

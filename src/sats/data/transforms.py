@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-"""ImageNet's, in RGB of 0 to 1: what the pretrained encoders expect."""
 ASPECT = (3 / 4, 4 / 3)
 """Width over height of a box cut out by area."""
 FILL = (124, 116, 104)

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.data.folder import FolderSource
+from sats.data.extension import Extension
+from sats.data.folder import FolderSource, split_names
 from sats.data.loader import TrainLoader, sensible_workers
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
@@ -44,11 +45,13 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     )
 
 
-def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream:
-    """The steps of the data under the configured protocol, setting and class order.
+def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream | Extension:
+    """The steps of the data under the configured protocol, setting and class order; or those of an extension.
 
     The images of the first ``learned`` steps may be gone.
     """
+    if config.extends.checkpoint:
+        return build_extension(config)
     train = open_source(config, config.data.train_split)
     test = open_source(config, config.data.test_split)
     settings = config.stream
@@ -57,8 +60,28 @@ def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream:
     return Stream(train, test, groups, settings.setting, config.seed, at_once, learned)
 
 
+def build_extension(config: RunConfig[Method]) -> Extension:
+    """The steps of an extension; its classes stand in the configuration."""
+    extends, data = config.extends, config.data
+    old, new = config.stream.steps
+    has_tests = data.test_split in split_names(Path(data.root))
+    return Extension(
+        train_source=open_source(config, data.train_split),
+        tests=open_source(config, data.test_split) if has_tests else None,
+        old=old,
+        new=new,
+        background=extends.background,
+        old_source=FolderSource(Path(extends.old_data), data.test_split) if extends.old_data else None,
+    )
+
+
 def train_loader(
-    config: RunConfig[Method], stream: Stream, step: Step, device: torch.device, process: int, processes: int
+    config: RunConfig[Method],
+    stream: Stream | Extension,
+    step: Step,
+    device: torch.device,
+    process: int,
+    processes: int,
 ) -> TrainLoader:
     """The batches of ``step`` for one of the run's processes."""
     settings = config.train
@@ -83,7 +106,7 @@ def train_loader(
     )
 
 
-def train_samples(config: RunConfig[Method], stream: Stream, step: Step) -> Samples:
+def train_samples(config: RunConfig[Method], stream: Stream | Extension, step: Step) -> Samples:
     """The step's training images; salient background is marked where the method looks for it."""
     samples = stream.train_samples(step)
     if not config.method.uses_saliency:
@@ -105,7 +128,7 @@ def evaluation_transform(config: RunConfig[Method]) -> TestTransform:
     return TestTransform(resize=config.train.resize, crop=crop)
 
 
-def first_model(config: RunConfig[Method], stream: Stream) -> Segmenter:
+def first_model(config: RunConfig[Method], stream: Stream | Extension) -> Segmenter:
     """The model before step 0, with the channels of step 0."""
     model = config.model
     return checkpoint.create(model.name, stream.names(stream.steps[0]), model.weights, model.decoder_size)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from sats.config import RunConfig
+    from sats.data.extension import Extension
     from sats.data.loader import TrainLoader
     from sats.data.stream import Stream
     from sats.engine.log import Log
@@ -32,7 +33,7 @@ class Run:
 
     config: RunConfig[Method]
     folder: RunFolder
-    stream: Stream
+    stream: Stream | Extension
     accelerator: Accelerator
     log: Log
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from sats.config import RunConfig, read_config, to_json
 from sats.evaluation.scores import Scores, read_scores
-from sats.files import into_place, write_text
+from sats.files import into_place, replacing, saving, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,8 @@ SCORES = "scores.json"
 STEPS = "steps.json"
 STEP = "step-"
 MODEL = "model"
+EXTENSION = "run"
+"""Within the folder of an extended model: the run that made it."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,20 @@ class RunFolder:
             found.append(read_scores(path))
         return found
 
+    def publish(self) -> Path | None:
+        """Put the model of a finished extension into the folder around the run, and return that; else None.
+
+        The files are written beside and renamed, the one that makes a model of the folder last.
+        """
+        if self.path.name != EXTENSION or not self.config().extends.checkpoint or not self.is_finished():
+            return None
+        model, out = self.step(self.num_steps() - 1) / MODEL, self.path.parent
+        with saving(out):
+            for file in sorted(model.iterdir(), key=lambda file: file.name == CONFIG):
+                with replacing(out / file.name) as beside:
+                    shutil.copyfile(file, beside)
+        return out
+
     def discard_unless_begun(self) -> None:
         """Remove the folder of a run that never began: one without a finished step or a logged iteration."""
         if not self.metrics_path.exists() and not self.step(0).exists():
@@ -192,17 +208,21 @@ def is_run(path: Path) -> bool:
 
 
 def open_run(path: Path) -> RunFolder:
-    """The run in ``path``; ValueError if there is none."""
+    """The run in ``path``, or the one that makes the extended model there; ValueError if there is none."""
+    if not is_run(path) and is_run(path / EXTENSION):
+        path = path / EXTENSION
     if not is_run(path):
         raise ValueError(f"{path} holds no run: name the folder that `sats train` wrote, with its {CONFIG}.")
     return RunFolder(path)
 
 
 def run_of(model: Path) -> RunFolder | None:
-    """The run that made the model in ``model``, RUN/step-K/model; None for a model folder of its own."""
+    """The run that made the model in ``model``, RUN/step-K/model or an extended one; None for any other."""
     model = model.resolve()
     step, run = model.parent, model.parent.parent
     is_step = model.name == MODEL and step.name.startswith(STEP)
+    if not is_step and is_run(model / EXTENSION):
+        return RunFolder(model / EXTENSION)
     return RunFolder(run) if is_step and is_run(run) else None
 
 

@@ -12,33 +12,31 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
-from sats.data.loader import EvaluationBatches
-from sats.engine import build, launch, memory, processes
+from sats.engine import build, extension, launch, memory, processes
 from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
-from sats.engine.pretune import pretune
+from sats.engine.measure import measure
+from sats.engine.new_rows import start_new_rows
 from sats.engine.rehearsal import freeze_unused, rehearse_transfer
 from sats.engine.run import Run, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
-from sats.evaluation.confusion import confusion_matrix
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
-from sats.methods.base import begin_step, needs_teacher, prepare_model, pretunes
+from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
 from sats.models.checkpoint import load as load_model
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from sats.config import RunConfig
     from sats.engine.checkpoint import Checkpoint
+    from sats.engine.measure import Measurement
     from sats.methods import Method
     from sats.models.segmenter import Segmenter
     from sats.types import Step
@@ -60,6 +58,8 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
         run = Run(config, folder, build.build_stream(config, len(folder.scores())), accelerator, log)
         if launch.is_main():
             begin(run)
+    if config.extends.checkpoint and not folder.scores():
+        finish_step(run, extension.opened(run))
     for step in run.stream.steps[len(folder.scores()) :]:
         try:
             memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
@@ -104,8 +104,8 @@ def train_step(run: Run, step: Step) -> None:
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
     with processes.main_first():  # it removes broken checkpoints
         saved = saved_progress(run, step)
-    if pretunes(run.method, step) and saved is None:
-        pretune(run, model, step, loader)
+    if saved is None:
+        start_new_rows(run, model, step, loader)
     prepare_model(run.method, model.train(), step)
     freeze_unused(model)
 
@@ -156,38 +156,26 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
 def finish_step(run: Run, context: Context) -> None:
     """Measure the step's model; then the main process saves everything that the next step and the reader need."""
     processes.average_buffers(context.model)  # once more: a method may have let the model see images in `end_step`
-    matrix = measure(run, context)
+    found = measure(run, context.model, context.step)
     if launch.is_main():
-        save_step(run, context, matrix)
+        save_step(run, context, found)
 
 
-def measure(run: Run, context: Context) -> NDArray[np.int64]:
-    """The confusion matrix [classes, classes] over the test images of the step, shared by all processes."""
-    step, stream, config = context.step, run.stream, run.config.evaluation
-    samples = stream.test_samples(step, config.future)
-    batches = EvaluationBatches(
-        samples,
-        build.evaluation_transform(run.config),
-        config.batch_size,
-        build.workers(run.config, run.accelerator.device),
-        run.accelerator.device,
-        slice(launch.process(), None, launch.processes()),
-    )
-    followed = run.log.follow(batches, f"step {step.index}, measuring", len(batches))
-    return processes.total(confusion_matrix(context.model, followed, run.method.scores)).numpy()
-
-
-def save_step(run: Run, context: Context, matrix: NDArray[np.int64]) -> None:
+def save_step(run: Run, context: Context, found: Measurement) -> None:
     """Write the folder of a finished step: model, scores, confusion matrix, the method's state."""
     step, model, stream = context.step, context.model, run.stream
-    scores = compute_scores(matrix, model.classes, step.index, stream.num_first, run.folder.scores())
+    scores = compute_scores(
+        found.matrix, model.classes, step.index, stream.num_first, run.folder.scores(), found.unlabelled
+    )
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
         save_model(model, folder / "model", run.config.train.resize)
         card = model_card(run.config, run.folder.steps(), [*run.folder.scores(), scores])
         write_text(folder / "model" / "README.md", card)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
-        confusion = {"classes": model.classes, "matrix": matrix.tolist()}
+        confusion = {"classes": model.classes, "matrix": found.matrix.tolist()}
+        if found.unlabelled is not None:
+            confusion["unlabelled"] = found.unlabelled.tolist()
         write_text(folder / "confusion.json", json.dumps(confusion, ensure_ascii=False) + "\n")
         write_text(folder / SCORES, scores.to_json())
     run.folder.discard_checkpoints()

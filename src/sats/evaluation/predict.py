@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -89,14 +88,4 @@ def read_predictor(folder: Path, method: Method) -> Predictor:
     """The model in ``folder``, in Hugging Face's layout, which ``method`` trained; ValueError if there is none."""
     model = checkpoint.load(folder).eval()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Predictor(model.to(device), _short_side(folder), method)
-
-
-def _short_side(folder: Path) -> int:
-    """The short side to which the model's preprocessor brings images; 0 where it leaves them, or names none."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
-        return 0
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    size = settings.get("size") or {}
-    return int(size.get("shortest_edge", 0)) if settings.get("do_resize", True) else 0
+    return Predictor(model.to(device), model.preprocessing.short_side, method)

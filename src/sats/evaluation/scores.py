@@ -57,12 +57,17 @@ def compute_scores(
     step: int,
     num_first: int,
     history: Sequence[Scores] = (),
+    unlabelled: NDArray[np.int64] | None = None,
 ) -> Scores:
     """The scores of ``confusion`` [C, C] (rows: truth), whose first ``num_first`` ``classes`` are those of step 0.
 
-    ``history`` holds the scores of the earlier steps, in order.
+    ``history`` holds the scores of the earlier steps, in order. ``unlabelled`` [C] counts further pixels by predicted
+    class, of which is only known that they are of no class of a later step: they count against those alone.
     """
-    iou = class_iou(confusion, classes)
+    wrong = [0] * len(classes)
+    if unlabelled is not None:
+        wrong[num_first:] = unlabelled[num_first:].tolist()
+    iou = class_iou(confusion, classes, wrong)
     values = list(iou.values())
     everything, old = mean(values), mean(values[:num_first])
     new = mean(values[num_first:])
@@ -78,10 +83,17 @@ def compute_scores(
     return Scores(step, tuple(classes), iou, pixels, miou, forgetting(iou, history))
 
 
-def class_iou(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float | None]:
-    """Intersection over union of each class; None where it has no ground-truth pixel."""
+def class_iou(
+    confusion: NDArray[np.int64], classes: Sequence[str], wrong: Sequence[int] = ()
+) -> dict[str, float | None]:
+    """Intersection over union of each class; None where it has no ground-truth pixel.
+
+    ``wrong`` [C] are pixels beyond those of ``confusion`` that were taken for each class and are not of it.
+    """
     hit = confusion.diagonal().tolist()
     true, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    if wrong:
+        predicted = [here + elsewhere for here, elsewhere in zip(predicted, wrong, strict=True)]
     return {
         name: hit[index] / (true[index] + predicted[index] - hit[index]) if true[index] else None
         for index, name in enumerate(classes)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
+def unbiased_distillation(logits: Tensor, old_logits: Tensor, where: Tensor | None = None) -> Tensor:
     """Cross-entropy against the teacher, whose background may be any new class (MiB, eq. 7); a scalar in nats.
 
     ``logits`` [B, C, H, W] of the student and ``old_logits`` [B, K, H, W] of the teacher, K <= C. What the teacher
     calls background is compared with p(background) + p(every new class). Mean over all pixels and, as published,
-    over the K old channels.
+    over the K old channels; pixels outside the mask ``where`` [B, H, W] count as zeros.
     """
     num_old = old_logits.shape[1]
     everything = torch.logsumexp(logits, dim=1, keepdim=True)
@@ -27,17 +27,20 @@ def unbiased_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
     background = torch.logsumexp(background_or_new, dim=1, keepdim=True) - everything
     old = logits[:, BACKGROUND + 1 : num_old] - everything
     log_probabilities = torch.cat([background, old], dim=1)
-    return -(old_logits.softmax(dim=1) * log_probabilities).mean(dim=1).mean()
+    terms = -(old_logits.softmax(dim=1) * log_probabilities).mean(dim=1)
+    return terms.mean() if where is None else (terms * where).mean()
 
 
-def distillation(logits: Tensor, old_logits: Tensor) -> Tensor:
+def distillation(logits: Tensor, old_logits: Tensor, where: Tensor | None = None) -> Tensor:
     """Cross-entropy between the teacher's softmax and the student's over the old channels alone (LwF); a scalar.
 
     ``logits`` [B, C, H, W] of the student and ``old_logits`` [B, K, H, W] of the teacher, K <= C; the new channels
-    are cut off before the softmax. In nats, mean over all pixels and, as published (MiB's code), over the K channels.
+    are cut off before the softmax. In nats, mean over all pixels and, as published (MiB's code), over the K channels;
+    pixels outside the mask ``where`` [B, H, W] count as zeros.
     """
     log_probabilities = logits[:, : old_logits.shape[1]].log_softmax(dim=1)
-    return -(old_logits.softmax(dim=1) * log_probabilities).mean()
+    terms = -(old_logits.softmax(dim=1) * log_probabilities)
+    return terms.mean() if where is None else (terms.mean(dim=1) * where).mean()
 
 
 def binary_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class AttentionTransfer:
         stages = model.attention_blocks
         if not stages:
             raise ValueError(model.family.refusal(model.network))
-        chosen = [stages[index] for index in self._stages(len(stages))]
+        chosen = [stages[index] for index in self._stages(len(stages)) if stages[index]]
         if self.blocks == "all":
             return tuple(name for names in chosen for name in names)
         return tuple(names[0 if self.blocks == "first" else -1] for names in chosen)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
-from sats.types import Init
+from sats.types import BACKGROUND, IGNORE, Init
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,8 @@ class Method(ABC):
     """Whether the encoder learns nothing after step 0, whatever the settings."""
 
     init: Init = "background"
-    """How new rows of the classifier start; "reserved": from rows kept for them; "nest": pre-tuned (NeST)."""
+    """How new rows of the classifier start; "reserved": from rows kept for them; "nest": pre-tuned (NeST);
+    "teacher": as the mean of the old ones, weighted by what the teacher takes the new class's pixels for."""
     pretuning: Pretuning = field(default_factory=Pretuning)
     """Pre-tuning of new rows, where init is "nest"."""
     frozen_encoder: bool = False
@@ -88,10 +89,12 @@ class Method(ABC):
     def targets(self, context: Context, batch: Batch, teacher: SegOutput | None) -> Tensor:
         """The labels [B, H, W] to learn from: the step's own; background as the teacher sees it where it asks for that.
 
-        Pseudo-labels are the teacher's class where it is sure, else IGNORE.
+        Pseudo-labels are the teacher's class where it is sure, else IGNORE. A model without a background does not learn
+        from pixels that have no label.
         """
         if teacher is None or not self.learns_pseudo_labels():
-            return batch.labels
+            labels = batch.labels
+            return labels if context.has_background else labels.masked_fill(labels == BACKGROUND, IGNORE)
         return teacher_labels(context, batch, teacher)
 
     def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:

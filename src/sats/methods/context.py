@@ -28,3 +28,17 @@ class Context:
     teacher: Segmenter | None
     state: dict[str, Tensor]
     sum_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts
+
+    @property
+    def has_background(self) -> bool:
+        """Whether channel 0 is a class that the model learned, or a virtual one whose logit is constant."""
+        return self.model.classifier.has_background
+
+    def distilled(self, labels: Tensor) -> Tensor | None:
+        """Where the teacher's classes are distilled, as a mask like ``labels`` [B, H, W]; None for everywhere.
+
+        A teacher without a background has no word for pixels of a new class: there it is not asked.
+        """
+        if self.has_background:
+            return None
+        return (labels < self.step.first_new) | (labels >= self.step.num_seen)

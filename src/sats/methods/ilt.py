@@ -39,7 +39,8 @@ class Ilt(Method, name="ilt"):
         """Cross-entropy, and both distillations from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits)
+            where = context.distilled(batch.labels)
+            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits, where)
             terms["distillation"] = self.distillation * distilled
             difference = student.features[-1].float() - teacher.features[-1].float()
             terms["features"] = self.features * difference.square().mean()

@@ -37,6 +37,7 @@ class Lwf(Method, name="lwf"):
         """Cross-entropy, and distillation from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits)
+            where = context.distilled(batch.labels)
+            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits, where)
             terms["distillation"] = self.distillation * distilled
         return terms

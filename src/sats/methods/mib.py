@@ -33,8 +33,11 @@ class Mib(Method, name="mib"):
     ) -> dict[str, Tensor]:
         """Unbiased cross-entropy (at step 0 the plain one), and unbiased distillation from step 1 on."""
         logits = student.pixel_logits
-        learned = losses.unbiased_cross_entropy(logits, targets, context.step.num_old, keep_old=True)
+        labels = batch.labels  # not the targets: a pixel without a label is of some old class, background or not
+        learned = losses.unbiased_cross_entropy(logits, labels, context.step.num_old, keep_old=True)
         terms = {"cross_entropy": learned.mean()}
         if teacher is not None:
-            terms["distillation"] = self.distillation * losses.unbiased_distillation(logits, teacher.pixel_logits)
+            where = context.distilled(labels)
+            distilled = losses.unbiased_distillation(logits, teacher.pixel_logits, where)
+            terms["distillation"] = self.distillation * distilled
         return terms

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sats.methods.context import Context
-    from sats.types import Batch, SegOutput, Step
+    from sats.types import Batch, SegOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,18 @@ class Pod:
         if not self.scales:
             raise ValueError("method.pod.scales needs at least one scale, such as 1 2 4.")
 
-    def loss(self, step: Step, student: SegOutput, teacher: SegOutput) -> Tensor:
-        """The term, a scalar, over the encoder's feature maps and the logits before upsampling."""
+    def loss(self, context: Context, student: SegOutput, teacher: SegOutput) -> Tensor:
+        """The term, a scalar, over the encoder's feature maps and the logits before upsampling.
+
+        The squares of a virtual background's logit would drown the rest: it is 0 here.
+        """
+        step = context.step
+        old_logits, logits = teacher.logits, student.logits
+        if not context.has_background:
+            old_logits, logits = (_without_background(part) for part in (old_logits, logits))
         return losses.local_pod(
-            [*teacher.features, teacher.logits],
-            [*student.features, student.logits],
+            [*teacher.features, old_logits],
+            [*student.features, logits],
             self.scales,
             self.factor,
             schedule=math.sqrt(step.num_seen / step.num_new),
@@ -73,8 +80,14 @@ class Plop(Method, name="plop"):
         factor = sure_share(batch.labels, targets)
         return {
             "cross_entropy": (factor[:, None, None] * learned).mean(),
-            "pod": self.pod.loss(context.step, student, teacher),
+            "pod": self.pod.loss(context, student, teacher),
         }
+
+
+def _without_background(logits: Tensor) -> Tensor:
+    logits = logits.clone()
+    logits[:, BACKGROUND] = 0
+    return logits
 
 
 def sure_share(labels: Tensor, targets: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class Sats(Method, name="sats"):
         """Cross-entropy on the pseudo-labels, and distillation from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            distilled = losses.unbiased_distillation(student.pixel_logits, teacher.pixel_logits)
+            where = context.distilled(batch.labels)
+            distilled = losses.unbiased_distillation(student.pixel_logits, teacher.pixel_logits, where)
             terms["distillation"] = self.distillation * distilled
         return terms

@@ -18,20 +18,28 @@ from transformers import (
 )
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from sats.files import into_place
+from sats.models.preprocessing import FILE as PREPROCESSOR
+from sats.models.preprocessing import read_preprocessing
 from sats.models.segformer import SEGFORMER, segformer_config
 from sats.models.segmenter import FAMILIES, Segmenter
-from sats.models.upernet import HEAD_SIZE, UPERNET, wrap_backbone
+from sats.models.upernet import HEAD_SIZE, wrap_backbone
+from sats.types import BACKGROUND, BACKGROUND_NAMES, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedConfig, PreTrainedModel
 
+    from sats.models.preprocessing import Preprocessing
+
 AUTO = "auto"
 """The size of a model whose network is the one that its weights hold."""
 RESERVED = "reserved.safetensors"
+MARK = "has_background"
+"""Where the network's own configuration says whether its first class is a background."""
 SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
 """What a SegFormer's weights must agree on with the size that was asked for."""
 
@@ -49,12 +57,12 @@ def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: i
     config.num_labels = len(classes)
     if not weights:
         return Segmenter(SegformerForSemanticSegmentation(config), classes)
-    weights = _local(weights)
-    stored = _stored_config(weights)
+    weights = local(weights)
+    stored = stored_config(weights)
     _check_shape(stored, config, weights, size)
     if not decoder_size:
         config.decoder_hidden_size = stored.decoder_hidden_size
-    with _reading(weights):
+    with reading(weights):
         loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
             weights,
             config=config,
@@ -76,18 +84,17 @@ def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Seg
     """
     if not weights:
         raise ValueError("--model.name auto takes the network from its weights: name them with --model.weights.")
-    weights = _local(weights)
-    stored = _stored_config(weights)
-    with _reading(weights):
+    weights = local(weights)
+    stored = stored_config(weights)
+    with reading(weights):
         if stored.model_type in FAMILIES:
-            settings = {"use_auxiliary_head": False} if stored.model_type == UPERNET.model_type else {}
             network = AutoModelForSemanticSegmentation.from_pretrained(
                 weights,
                 num_labels=len(classes),
                 dtype=torch.float32,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
-                **settings,
+                **without_auxiliary_head(stored),
             )
         elif type(stored) in MODEL_FOR_BACKBONE_MAPPING:
             network = wrap_backbone(weights, stored, len(classes), head_size or HEAD_SIZE)
@@ -98,10 +105,33 @@ def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Seg
             f"The weights {weights!r} are of a {stored.model_type} model, which is neither a backbone of transformers "
             f"nor one of {', '.join(FAMILIES)}."
         )
-    return Segmenter(network, classes)
+    return Segmenter(network, classes, preprocessing=preprocessing_of(weights, stored))
 
 
-def _local(weights: str) -> str:
+def without_auxiliary_head(config: PreTrainedConfig) -> dict[str, bool]:
+    """Settings that leave out a head that only helps to train from the start, where a network may have one."""
+    return {"use_auxiliary_head": False} if hasattr(config, "use_auxiliary_head") else {}
+
+
+def preprocessing_of(weights: str, config: PreTrainedConfig) -> Preprocessing:
+    """What images go through before they reach ``weights``, a folder or a hub name."""
+    return read_preprocessing(_preprocessor(weights), config.model_type)
+
+
+def has_preprocessor(weights: str) -> bool:
+    """Whether ``weights``, a folder or a hub name, come with a description of what images go through."""
+    return _preprocessor(weights) is not None
+
+
+def _preprocessor(weights: str) -> Path | None:
+    try:
+        file = cached_file(weights, PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
+    except OSError:
+        file = None
+    return Path(file) if file else None
+
+
+def local(weights: str) -> str:
     """``weights`` as a folder here, if there is one, not a name on the hub."""
     path = Path(weights).expanduser()
     return str(path) if path.exists() else weights
@@ -119,7 +149,7 @@ def _check_encoder(report: dict[str, Any], weights: str) -> None:
         )
 
 
-def _stored_config(weights: str) -> PreTrainedConfig:
+def stored_config(weights: str) -> PreTrainedConfig:
     """The configuration beside ``weights``, a folder or a hub name."""
     folder = Path(weights)
     if folder.exists() and not (folder / "config.json").is_file():
@@ -149,33 +179,83 @@ def _check_shape(stored: PreTrainedConfig, wanted: PreTrainedConfig, weights: st
 def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
     """The segmenter saved in ``folder``; ``groups`` says how many classes each step added (default: one step).
 
-    Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none.
+    Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none. A network whose
+    first class is no background, by what we wrote beside it or else by its name, gets a virtual one.
     """
     reserved = folder / RESERVED
     network = load_network(folder)
-    with _reading(str(folder)):
+    with reading(str(folder)):
         rows = load_file(reserved) if reserved.is_file() else {}
-    segmenter = Segmenter(network, class_names(network), groups)
+    segmenter = as_segmenter(network, preprocessing_of(str(folder), network.config), groups)
     if rows:
         segmenter.classifier.reserve(len(rows["bias"]))
         segmenter.classifier.load_reserved(rows["weight"], rows["bias"])
     return segmenter
 
 
+def as_segmenter(
+    network: PreTrainedModel,
+    preprocessing: Preprocessing,
+    groups: Sequence[int] = (),
+    first_is_background: bool | None = None,
+) -> Segmenter:
+    """``network`` with its own classes; ``first_is_background`` None: as ``groups`` or `has_background` tell."""
+    names = class_names(network.config)
+    if first_is_background is None:
+        first_is_background = sum(groups) == len(names) if groups else has_background(network.config)
+    channels = names if first_is_background else (NOT_LEARNED_YET, *names)
+    return Segmenter(network, channels, groups, first_is_background, preprocessing)
+
+
+def is_background(name: str) -> bool:
+    """Whether a class of this name is a background."""
+    return name.casefold() in BACKGROUND_NAMES
+
+
 def load_network(folder: Path) -> PreTrainedModel:
     """The network saved in ``folder``, as transformers has it; ValueError if it holds none."""
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
-    with _reading(str(folder)):
-        network: PreTrainedModel = AutoModelForSemanticSegmentation.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+    return fetch_network(str(folder), stored_config(str(folder)))
+
+
+def fetch_network(weights: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """The whole network in ``weights``, a folder or a hub name, without an auxiliary head; ValueError if it is none."""
+    check_family(weights, config)
+    with reading(weights):
+        loaded: Any = AutoModelForSemanticSegmentation.from_pretrained(
+            weights,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **without_auxiliary_head(config),
         )
-    return network
+    network, report = loaded
+    if lacking := sorted(report["missing_keys"]):
+        raise ValueError(
+            f"{weights} is no semantic segmentation model: it lacks {len(lacking)} of its parameters, {lacking[0]} "
+            "among them. An encoder alone can't be extended: train it first, with sats train and --model.weights."
+        )
+    found: PreTrainedModel = network
+    return found
 
 
-def class_names(network: PreTrainedModel) -> list[str]:
+def check_family(weights: str, config: PreTrainedConfig) -> None:
+    """ValueError if ``weights`` are of a network that sats does not know."""
+    if config.model_type not in FAMILIES:
+        raise ValueError(
+            f"{weights} is a {config.model_type} model, and no semantic segmentation that sats knows, which is by "
+            f"{', '.join(FAMILIES)}."
+        )
+
+
+def class_names(config: PreTrainedConfig) -> list[str]:
     """The names of a network's channels, in their order."""
-    return [str(name) for _, name in sorted((network.config.id2label or {}).items())]
+    return [str(name) for _, name in sorted((config.id2label or {}).items())]
+
+
+def has_background(config: PreTrainedConfig) -> bool:
+    """Whether a network's first class is a background, by what we wrote beside it or else by its name."""
+    marked = getattr(config, MARK, None)
+    return is_background(class_names(config)[0]) if marked is None else bool(marked)
 
 
 def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
@@ -188,8 +268,13 @@ def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
     beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     with _quiet(), _plain_network(segmenter) as network:
         network.save_pretrained(beside)
-        size = {"shortest_edge": resize} if resize else None
-        ImageProcessor(do_resize=bool(resize), size=size, default_to_square=False).save_pretrained(beside)
+        ImageProcessor(
+            do_resize=bool(resize),
+            size={"shortest_edge": resize} if resize else None,
+            default_to_square=False,
+            image_mean=segmenter.preprocessing.mean,
+            image_std=segmenter.preprocessing.std,
+        ).save_pretrained(beside)
     classifier = segmenter.classifier
     if classifier.reserved_weight is not None and classifier.reserved_bias is not None:
         rows = {"weight": classifier.reserved_weight.detach(), "bias": classifier.reserved_bias.detach()}
@@ -201,9 +286,11 @@ def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
 def _plain_network(segmenter: Segmenter) -> Iterator[PreTrainedModel]:
     """The network with one plain convolution as its classifier, as long as the context lasts."""
     network, name, growing = segmenter.network, segmenter.family.classifier, segmenter.classifier
-    network.config.num_labels = len(segmenter.classes)
-    network.config.id2label = dict(enumerate(segmenter.classes))
-    network.config.label2id = {label: index for index, label in enumerate(segmenter.classes)}
+    names = segmenter.classes if growing.has_background else segmenter.classes[BACKGROUND + 1 :]
+    network.config.num_labels = len(names)
+    network.config.id2label = dict(enumerate(names))
+    network.config.label2id = {label: index for index, label in enumerate(names)}
+    setattr(network.config, MARK, growing.has_background)
     network.set_submodule(name, growing.merged())
     try:
         yield network
@@ -212,7 +299,7 @@ def _plain_network(segmenter: Segmenter) -> Iterator[PreTrainedModel]:
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
+def reading(what: str) -> Iterator[None]:
     """Turn whatever goes wrong while a model is read into one ValueError."""
     try:
         with _quiet():

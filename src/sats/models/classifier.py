@@ -19,8 +19,15 @@ if TYPE_CHECKING:
     from sats.types import Init, Step
 
 
+VIRTUAL_LOGIT = -1e4
+"""The constant logit of a background that the model does not have: its probability is 0 in any precision."""
+
+
 class GrowingClassifier(nn.Module):
     """A 1x1 convolution whose rows come in groups, one for each step; group 0 begins with the background.
+
+    A model that was trained without a background ``has_background`` False: channel 0 is then virtual, a constant logit
+    without a row, and group 0 has one row less than channels.
 
     Groups are parameters of their own, so that old rows can be frozen, get another learning rate or weigh
     in a regulariser by themselves. ``weights[k]`` is [classes of step k, channels, 1, 1], ``biases[k]``
@@ -31,18 +38,31 @@ class GrowingClassifier(nn.Module):
     reserved_weight: nn.Parameter | None
     reserved_bias: nn.Parameter | None
 
-    def __init__(self, channels: int, groups: Sequence[int]) -> None:
+    def __init__(self, channels: int, groups: Sequence[int], has_background: bool = True) -> None:
         super().__init__()
-        if not groups or min(groups) < 1:
+        self.has_background = has_background
+        rows = [size - self._virtual * (step == 0) for step, size in enumerate(groups)]
+        if not rows or min(rows) < 1:
             raise ValueError(f"A classifier needs at least one class in each group, got {tuple(groups)}.")
-        convolutions = [nn.Conv2d(channels, size, kernel_size=1) for size in groups]
+        convolutions = [nn.Conv2d(channels, size, kernel_size=1) for size in rows]
         self.weights = nn.ParameterList([convolution.weight for convolution in convolutions])
         self.biases = nn.ParameterList([convolution.bias for convolution in convolutions])
         self.register_parameter("reserved_weight", None)
         self.register_parameter("reserved_bias", None)
 
     @property
+    def _virtual(self) -> int:
+        """How many channels have no row."""
+        return 0 if self.has_background else BACKGROUND + 1
+
+    @property
     def groups(self) -> tuple[int, ...]:
+        """How many channels each step added, a virtual background among those of step 0."""
+        first, *later = self._rows
+        return (first + self._virtual, *later)
+
+    @property
+    def _rows(self) -> tuple[int, ...]:
         """How many rows each step added."""
         return tuple(len(bias) for bias in self.biases)
 
@@ -57,7 +77,10 @@ class GrowingClassifier(nn.Module):
         if self.reserved_weight is not None and self.reserved_bias is not None:
             weights.append(self.reserved_weight)
             biases.append(self.reserved_bias)
-        return functional.conv2d(features, torch.cat(weights), torch.cat(biases))
+        logits = functional.conv2d(features, torch.cat(weights), torch.cat(biases))
+        if self.has_background:
+            return logits
+        return functional.pad(logits, (0, 0, 0, 0, self._virtual, 0), value=VIRTUAL_LOGIT)
 
     @torch.no_grad()
     def grow(self, step: Step, init: Init) -> None:
@@ -66,15 +89,17 @@ class GrowingClassifier(nn.Module):
         "background" (MiB, eq. 8-9): each new row is a copy of the background's, and its bias the background's less
         log(new classes + 1), which the background's own bias becomes as well. "random": as a fresh
         convolution starts. "zero": weights and biases 0. "reserved": copies of the reserved rows, in order, the
-        last one again where there are fewer. "nest": at random, as these rows are generated before the step is trained.
+        last one again where there are fewer. "nest" and "teacher": at random, as these rows are made before the step is
+        trained, from what the old model sees in the new classes.
         """
         if step.num_old != sum(self.groups):
-            raise ValueError(f"The classifier has {sum(self.groups)} rows, {step} expects {step.num_old}.")
+            raise ValueError(f"The classifier has {sum(self.groups)} channels, {step} expects {step.num_old}.")
         weight, bias = self._fresh(step.num_new)
         if init == "zero":
             weight.zero_()
             bias.zero_()
         elif init == "background":
+            self._check_background(init)
             lowered = self.biases[0][BACKGROUND] - math.log(step.num_new + 1)
             weight.copy_(self.weights[0][BACKGROUND].expand_as(weight))
             bias.fill_(lowered.item())
@@ -83,6 +108,26 @@ class GrowingClassifier(nn.Module):
             self._copy_reserved(weight, bias)
         self.weights.append(weight)
         self.biases.append(bias)
+
+    def _check_background(self, init: Init) -> None:
+        if not self.has_background:
+            raise ValueError(
+                f'Init "{init}" starts new rows from the background\'s, and this model was trained without one: '
+                "take --method.init teacher."
+            )
+
+    @torch.no_grad()
+    def mix_old(self, shares: Tensor) -> None:
+        """Make each of the newest rows a mean of the old ones, weighted by ``shares`` [new classes, old channels].
+
+        A virtual background has no row and no share. A class whose shares are all 0 keeps the row that it has.
+        """
+        shares = shares[:, self._virtual :]
+        total = shares.sum(dim=1)
+        shares = shares[total > 0] / total[total > 0, None]
+        weights, biases = torch.cat(list(self.weights[:-1])), torch.cat(list(self.biases[:-1]))
+        self.weights[-1][total > 0] = (shares @ weights.flatten(1))[:, :, None, None]
+        self.biases[-1][total > 0] = shares @ biases
 
     def _fresh(self, rows: int) -> tuple[nn.Parameter, nn.Parameter]:
         """The weight and bias of so many new rows, as a convolution starts."""
@@ -127,15 +172,12 @@ class GrowingClassifier(nn.Module):
     @torch.no_grad()
     def load(self, convolution: nn.Conv2d) -> None:
         """Take over the rows of a plain ``convolution`` with as many rows as all groups have together."""
-        if convolution.bias is None or len(convolution.weight) != sum(self.groups):
+        if convolution.bias is None or len(convolution.weight) != sum(self._rows):
             raise ValueError(
-                f"The classifier has {sum(self.groups)} rows in the groups {self.groups}, and a bias; "
+                f"The classifier has {sum(self._rows)} rows in groups of {self._rows}, and a bias; "
                 f"the stored one has {len(convolution.weight)}."
             )
-        stored_weights, stored_biases = (
-            convolution.weight.split(self.groups),
-            convolution.bias.split(self.groups),
-        )
+        stored_weights, stored_biases = convolution.weight.split(self._rows), convolution.bias.split(self._rows)
         for own, stored in zip((*self.weights, *self.biases), (*stored_weights, *stored_biases), strict=True):
             own.copy_(stored)
 
@@ -143,7 +185,7 @@ class GrowingClassifier(nn.Module):
     def merged(self) -> nn.Conv2d:
         """One plain convolution with every class's row: what Hugging Face models have and can load."""
         channels = self.weights[0].shape[1]
-        convolution = nn.Conv2d(channels, sum(self.groups), kernel_size=1, device=self.weights[0].device)
+        convolution = nn.Conv2d(channels, sum(self._rows), kernel_size=1, device=self.weights[0].device)
         convolution.weight.copy_(torch.cat(list(self.weights)))
         if convolution.bias is not None:
             convolution.bias.copy_(torch.cat(list(self.biases)))

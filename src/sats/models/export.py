@@ -63,7 +63,7 @@ def export_onnx(folder: Path, out: Path, size: Size | None = None) -> None:
     sizes = (size,) if size else SIZES
     logits = _Logits(network).eval()
     program = _traced(logits, sizes[0], any_size=size is None)
-    program.model.metadata_props["classes"] = json.dumps(checkpoint.class_names(network), ensure_ascii=False)
+    program.model.metadata_props["classes"] = json.dumps(checkpoint.class_names(network.config), ensure_ascii=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     with saving(out), replacing(out) as beside:
         program.save(beside, external_data=False)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Grid = tuple[int, int]
 """Height and width in tokens."""
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,18 @@ class Tokens:
 class Family:
     """Where the parts of one architecture are, as dotted names below the network.
 
-    ``features`` reads the feature maps, one for each stage, from what the encoder returned. ``attention_blocks`` lists
-    the attention modules of each stage, first to last; none where its attention cannot be transferred, and ``refusal``
-    then says why. ``tokens`` tells where a stage's tokens lie, from the grid of its feature map.
+    ``features`` reads the feature maps, one for each stage, from the network, what its encoder returned and the size
+    of the images. ``attention_blocks`` lists the attention modules of each stage, first to last, that the head depends
+    on; none where its attention cannot be transferred, and ``refusal`` then says why. ``tokens`` tells where a stage's
+    tokens lie, from the grid of its feature map. ``adapt`` makes a network take images of any size, where it does not
+    by itself.
     """
 
     model_type: str
     encoder: str
     classifier: str
-    features: Callable[[Any], tuple[Tensor, ...]]
+    features: Callable[[nn.Module, Any, Size], tuple[Tensor, ...]]
     attention_blocks: Callable[[nn.Module], tuple[tuple[str, ...], ...]]
     tokens: Callable[[nn.Module, int, Grid], Tokens]
     refusal: Callable[[nn.Module], str] = lambda network: f"{type(network).__name__} has no attention blocks."
+    adapt: Callable[[nn.Module], None] = lambda _network: None

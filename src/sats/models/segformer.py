@@ -70,6 +70,6 @@ SEGFORMER = Family(
     encoder="segformer",
     classifier="decode_head.classifier",
     attention_blocks=_attention_blocks,
-    features=lambda encoded: tuple(encoded.hidden_states),
+    features=lambda _network, encoded, _size: tuple(encoded.hidden_states),
     tokens=_tokens,
 )

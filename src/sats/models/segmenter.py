@@ -6,13 +6,16 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import torch
 from torch import nn
 
 from sats.models import attention
 from sats.models.classifier import GrowingClassifier
+from sats.models.preprocessing import Preprocessing
 from sats.models.segformer import SEGFORMER
 from sats.models.upernet import UPERNET
-from sats.types import AttentionTap, SegOutput
+from sats.models.vit import BEIT, DPT
+from sats.types import MEAN, STD, AttentionTap, SegOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,27 +26,37 @@ if TYPE_CHECKING:
     from sats.models.family import Family
     from sats.types import Init, Step
 
-FAMILIES = {family.model_type: family for family in (SEGFORMER, UPERNET)}
+FAMILIES = {family.model_type: family for family in (SEGFORMER, UPERNET, BEIT, DPT)}
 
 
 class Segmenter(nn.Module):
     """A Hugging Face segmentation network whose classes come in groups, one group for each step.
 
     ``network`` keeps its layout; only its last layer is exchanged for a `GrowingClassifier`, which takes over
-    its rows. ``classes`` names every channel, the background first.
+    its rows. ``classes`` names every channel, the background first, be it virtual (see `GrowingClassifier`).
+    ``preprocessing`` is what the network expects its images to have gone through.
     """
 
-    def __init__(self, network: PreTrainedModel, classes: Sequence[str], groups: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        classes: Sequence[str],
+        groups: Sequence[int] = (),
+        has_background: bool = True,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.family = family_of(network)
         self.classes = tuple(classes)
+        self.preprocessing = preprocessing or Preprocessing()
         plain = network.get_submodule(self.family.classifier)
         if not isinstance(plain, nn.Conv2d):
             raise TypeError(f"The classifier of {type(network).__name__} is no convolution.")
-        classifier = GrowingClassifier(plain.in_channels, tuple(groups) or (len(self.classes),))
+        classifier = GrowingClassifier(plain.in_channels, tuple(groups) or (len(self.classes),), has_background)
         classifier.load(plain)
         network.set_submodule(self.family.classifier, classifier)
+        self.family.adapt(network)
         attention.register()
         if self.attention_blocks:
             self.encoder.set_attn_implementation(attention.IMPLEMENTATION)
@@ -68,20 +81,35 @@ class Segmenter(nn.Module):
     @property
     def default_taps(self) -> tuple[str, ...]:
         """The last attention block of each encoder stage: the ones SATS transfers."""
-        return tuple(stage[-1] for stage in self.attention_blocks)
+        return tuple(stage[-1] for stage in self.attention_blocks if stage)
 
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> SegOutput:
-        """Logits, features and the ``taps`` (names of attention blocks) of normalised images [B, 3, H, W]."""
+        """Logits, features and the ``taps`` (names of attention blocks) of images [B, 3, H, W].
+
+        They are normalised by MEAN and STD, whatever the network itself expects.
+        """
+        size = (images.shape[-2], images.shape[-1])
         blocks = {name: self.network.get_submodule(name) for name in taps}
         with attention.record(blocks.values()) as recording, self._returned() as returned:
-            self.network(pixel_values=images, output_hidden_states=True)
-        features = self.family.features(returned["encoder"])
+            self.network(pixel_values=self._as_expected(images), output_hidden_states=True)
+        features = self.family.features(self.network, returned["encoder"], size)
         return SegOutput(
             logits=returned["classifier"],
             features=features,
             attentions=tuple(self._tap(name, recording[blocks[name]], features) for name in taps),
-            size=(images.shape[-2], images.shape[-1]),
+            size=size,
         )
+
+    def _as_expected(self, images: Tensor) -> Tensor:
+        """Images normalised as the network expects them."""
+        wanted = self.preprocessing
+        if (wanted.mean, wanted.std) == (MEAN, STD):
+            return images
+        mean, std, own_mean, own_std = (
+            torch.tensor(colour, device=images.device).view(1, 3, 1, 1)
+            for colour in (MEAN, STD, wanted.mean, wanted.std)
+        )
+        return (images * std + mean - own_mean) / own_std
 
     @contextmanager
     def _returned(self) -> Iterator[dict[str, Any]]:

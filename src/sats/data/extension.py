@@ -1,0 +1,109 @@
+"""The class stream of an extension: step 0 is a model that somebody trained, step 1 learns new classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sats.data.stream import Samples
+from sats.types import BACKGROUND, IGNORE, NOT_LEARNED_YET, steps_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sats.data.source import Source
+    from sats.types import Future, Step
+
+HELD_OUT = 5
+"""Where the data has no test split, every so manieth image is kept from training, to be measured on."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """The two steps of an extension, for the engine what `Stream` is.
+
+    ``old`` and ``new`` name the classes without the background, ``background`` that of the old model; empty: it has
+    none, and channel 0 is virtual. In the labels of ``train_source`` and ``test_source`` class 0 means that nobody
+    looked: it may be any old class. ``test_source`` None: some of the training images are held out. ``old_source``, if
+    any, holds images on which the old classes are labelled.
+    """
+
+    train_source: Source
+    tests: Source | None
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    background: str = ""
+    old_source: Source | None = None
+
+    def __post_init__(self) -> None:
+        present = self.train_source.presence()[self._train_indices()]
+        for name in self.new:
+            if not present[:, self.train_source.classes.index(name)].any():
+                raise ValueError(f"No training image holds {name!r}: leave it out with --classes, or label some.")
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The old model, and what it learns."""
+        return steps_of([len(self.old), len(self.new)])
+
+    @property
+    def num_first(self) -> int:
+        """How many channels the old model has, a virtual background among them."""
+        return BACKGROUND + 1 + len(self.old)
+
+    @property
+    def test_source(self) -> Source:
+        """What new classes are measured on."""
+        return self.tests or self.train_source
+
+    def new_names(self, step: Step) -> tuple[str, ...]:
+        """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
+        return self.new if step.index else (self.background or NOT_LEARNED_YET, *self.old)
+
+    def names(self, step: Step) -> tuple[str, ...]:
+        """The names of every channel known in ``step``, old ones first."""
+        return tuple(name for earlier in self.steps[: step.index + 1] for name in self.new_names(earlier))
+
+    def train_samples(self, step: Step) -> Samples:
+        """The images to learn from, all of them; the old model has learned, and from none."""
+        indices = self._train_indices() if step.index else np.arange(0)
+        return Samples(self.train_source, indices, self.own_labels(step))
+
+    def test_samples(self, step: Step, future: Future) -> Samples:  # noqa: ARG002 (what comes later is not in the labels)
+        """The images to measure on; what ``step`` does not know yet is ignored, what nobody labelled is background."""
+        return Samples(self.test_source, self._test_indices(), self._table(self.test_source, step, IGNORE))
+
+    def old_samples(self, step: Step) -> Samples:
+        """The images on which old classes are measured; without a background, other pixels are ignored."""
+        assert self.old_source is not None  # noqa: S101 (ours: asked for only where there is one)
+        unknown = BACKGROUND if self.background else IGNORE
+        table = self._table(self.old_source, step, unknown)
+        table[BACKGROUND] = unknown
+        return Samples(self.old_source, np.arange(len(self.old_source)), table)
+
+    def own_labels(self, step: Step) -> NDArray[np.uint8]:
+        """The channel of each source id [256] in ``step``'s own training labels."""
+        return self._table(self.train_source, step, BACKGROUND)
+
+    def seen_labels(self, step: Step) -> NDArray[np.uint8]:
+        """The same: nobody knows more."""
+        return self.own_labels(step)
+
+    def _table(self, source: Source, step: Step, unknown: int) -> NDArray[np.uint8]:
+        """The channel of each id [256] of ``source`` by the name of its class, whatever its case."""
+        channels = {name.casefold(): channel for channel, name in enumerate(self.names(step))}
+        table = np.full(256, unknown, dtype=np.uint8)
+        table[[BACKGROUND, IGNORE]] = BACKGROUND, IGNORE
+        for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
+            table[index] = channels.get(name.casefold(), unknown)
+        return table
+
+    def _train_indices(self) -> NDArray[np.int64]:
+        every = np.arange(len(self.train_source))
+        return every if self.tests is not None else every[every % HELD_OUT != HELD_OUT - 1]
+
+    def _test_indices(self) -> NDArray[np.int64]:
+        every = np.arange(len(self.test_source))
+        return every if self.tests is not None else every[every % HELD_OUT == HELD_OUT - 1]

@@ -1,0 +1,88 @@
+"""How a step's model is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sats.data.extension import Extension
+from sats.data.loader import EvaluationBatches
+from sats.engine import build, launch, processes
+from sats.engine.run import finished_model
+from sats.evaluation.confusion import confusion_matrix
+from sats.types import BACKGROUND, Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sats.data.stream import Samples
+    from sats.engine.run import Run
+    from sats.models.segmenter import Segmenter
+    from sats.types import Step
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The confusion matrix [classes, classes] of a step's model, rows: truth.
+
+    ``unlabelled`` [classes] counts, by predicted class, pixels of which is only known that they are of no new class.
+    """
+
+    matrix: NDArray[np.int64]
+    unlabelled: NDArray[np.int64] | None = None
+
+
+def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
+    """Measure ``model`` after ``step``; all processes share the work and get the same."""
+    stream = run.stream
+    if isinstance(stream, Extension):
+        return _measure_extension(run, stream, model, step)
+    batches = _batches(run, stream.test_samples(step, run.config.evaluation.future))
+    return Measurement(_confusion(run, model, batches, step, len(batches)))
+
+
+def _measure_extension(run: Run, stream: Extension, model: Segmenter, step: Step) -> Measurement:
+    """New classes by their labels; old ones on old data, or else by the old model's answers on the new images."""
+    tests = _batches(run, stream.test_samples(step, "background"))
+    if stream.old_source is None:
+        old = model if step.index == 0 else finished_model(run, stream.steps[0]).to(run.accelerator.device).eval()
+        return Measurement(_confusion(run, model, _answered(tests, old), step, len(tests)))
+    olds = _batches(run, stream.old_samples(step))
+    matrix = _confusion(run, model, olds, step, len(olds))
+    if step.index == 0:
+        return Measurement(matrix)
+    new = _confusion(run, model, tests, step, len(tests))
+    unlabelled = new[BACKGROUND].copy()
+    new[BACKGROUND] = 0
+    return Measurement(matrix + new, unlabelled)
+
+
+def _batches(run: Run, samples: Samples) -> EvaluationBatches:
+    return EvaluationBatches(
+        samples,
+        build.evaluation_transform(run.config),
+        run.config.evaluation.batch_size,
+        build.workers(run.config, run.accelerator.device),
+        run.accelerator.device,
+        slice(launch.process(), None, launch.processes()),
+    )
+
+
+def _confusion(run: Run, model: Segmenter, batches: Iterable[Batch], step: Step, total: int) -> NDArray[np.int64]:
+    followed = run.log.follow(batches, f"step {step.index}, measuring", total)
+    return processes.total(confusion_matrix(model, followed, run.method.scores)).numpy()
+
+
+@torch.inference_mode()
+def _answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
+    """The batches, with the old model's answer wherever they have no label."""
+    old.eval()
+    for batch in batches:
+        height, width = batch.labels.shape[-2:]
+        answers = old(batch.images).logits_at((height, width)).argmax(dim=1)
+        yield Batch(batch.images, answers.where(batch.labels == BACKGROUND, batch.labels))
