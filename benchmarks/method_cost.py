@@ -28,7 +28,7 @@ from sats.engine.run_folder import RunFolder
 from sats.methods import METHODS, Method
 from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
-from sats.models import checkpoint
+from sats.models import creation
 from sats.recipes import recipe
 from sats.types import BACKGROUND, Batch, Step
 
@@ -51,7 +51,7 @@ def make_learner(method: Method, arguments: argparse.Namespace, accelerator: Acc
     config = dataclasses.replace(recipe("scenes", "finetune"), method=method)
     run = Run(config, NOWHERE, cast("Any", None), accelerator, Log(Path("nowhere"), quiet=True))
     names = ["background", *(f"class {index}" for index in range(1, 16))]
-    model = checkpoint.create(arguments.model, names)
+    model = creation.create(arguments.model, names)
     prepare_model(method, model.train(), STEP_0)
     first = Context(STEP_0, model, None, {})
     with torch.no_grad():

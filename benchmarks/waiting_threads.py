@@ -34,9 +34,9 @@ def train(arguments: argparse.Namespace) -> float:
     """Images/s of forward, backward and update."""
     import torch
 
-    from sats.models import checkpoint
+    from sats.models import creation
 
-    model = checkpoint.create(arguments.model, ["background", *"abcde"]).train()
+    model = creation.create(arguments.model, ["background", *"abcde"]).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     images = torch.randn(arguments.batch, 3, arguments.size, arguments.size)
 

@@ -19,6 +19,7 @@ from conftest import tiny_network, tiny_segmenter
 from sats.cli import main
 from sats.models import checkpoint, export
 from sats.models.segmenter import Segmenter
+from test_extend import make_data
 from test_upernet import VIT, network
 
 NAMES = ("background", "<b>&", "naïve 🦊")
@@ -51,6 +52,26 @@ def largest_difference(file: Path, model: Path, *shape: int) -> float:
 @pytest.mark.parametrize("shape", [(1, 3, 96, 128), (4, 3, 64, 160), (2, 3, 75, 201)])
 def test_a_segformer_takes_any_batch_of_any_size(exported: Path, model: Path, shape: tuple[int, ...]) -> None:
     assert largest_difference(exported, model, *shape) < 1e-4
+
+
+def test_8_bit_weights_are_smaller_and_their_price_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(model), "--int8", "--out", str(out / "model.onnx")]) == 2
+    assert "On what data?" in capsys.readouterr().err
+    data = make_data(tmp_path / "data", NAMES)
+    assert main(["export", str(model), "--int8", "--data", str(data), "--out", str(out / "model.onnx")]) == 0
+    rows = {
+        line.split("│")[1].strip(): line.split("│")[2:4] for line in capsys.readouterr().out.split("\n") if "│" in line
+    }
+    assert float(rows["int8"][1]) == pytest.approx(float(rows["float32"][1]), abs=10)
+    assert [path.name for path in out.iterdir()] == ["model.onnx"]
+    stored = onnx.load(out / "model.onnx")
+    assert any(weights.data_type == onnx.TensorProto.INT8 for weights in stored.graph.initializer)
+    images = torch.randn(1, 3, 64, 96)
+    (found,) = onnxruntime.InferenceSession(out / "model.onnx").run(["logits"], {"pixel_values": images.numpy()})
+    assert found.shape == (1, len(NAMES), 16, 24)
 
 
 def test_the_file_is_whole_and_names_its_classes(exported: Path) -> None:

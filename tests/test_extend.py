@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForSemanticSegmentation, pipeline
+from transformers import (
+    AutoModelForSemanticSegmentation,
+    SegformerConfig,
+    SegformerModel,
+    ViTConfig,
+    ViTForImageClassification,
+    pipeline,
+)
 
 import sats
+from conftest import TINY
 from networks import NETWORKS, foreign
 from sats.cli import main
+from sats.commands.extend import begin
+from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
 from sats.models import checkpoint
 from sats.types import IGNORE, NOT_LEARNED_YET
 
 CITY = ("road", "car", "tree")
 VOC = ("background", "car", "tree")
-SMALL = "--crop 64 --batch-size 4 --epochs-later 1 --train.workers 0".split()
+SMALL = ["--crop", "64", "--batch-size", "4", "--epochs-later", "1", "--train.workers", "0"]
 
 
-def make_data(root: Path, classes: tuple[str, ...], images: int = 8, splits: tuple[str, ...] = ("train", "val")) -> Path:
+def make_data(
+    root: Path, classes: tuple[str, ...], images: int = 8, splits: tuple[str, ...] = ("train", "val")
+) -> Path:
     """Noise with one bright square for each class but the first, in masks as well."""
     rng = np.random.default_rng(0)
     for split in splits:
@@ -47,8 +62,7 @@ def data(tmp_path: Path) -> Path:
     return make_data(tmp_path / "data", ("background", "rickshaw", "cow"))
 
 
-@pytest.mark.parametrize("classes", [CITY, VOC], ids=["without background", "with background"])
-@pytest.mark.parametrize("family", NETWORKS)
+@pytest.mark.parametrize(("family", "classes"), [*((family, CITY) for family in NETWORKS), ("segformer", VOC)])
 def test_a_model_is_extended_twice(family: str, classes: tuple[str, ...], data: Path, tmp_path: Path) -> None:
     model = foreign(tmp_path / "model", family, classes)
     for number, name in enumerate(("rickshaw", "cow"), start=1):
@@ -63,3 +77,250 @@ def test_a_model_is_extended_twice(family: str, classes: tuple[str, ...], data: 
     segmenter = checkpoint.load(model)
     assert segmenter.classifier.has_background == (classes == VOC)
     assert segmenter.classes[0] == ("background" if classes == VOC else NOT_LEARNED_YET)
+
+
+def extend(model: Path, data: Path, out: Path, *words: str) -> RunFolder:
+    assert main(["extend", str(model), "--data", str(data), *SMALL, *words, "--out", str(out)]) == 0
+    return RunFolder(out / "run")
+
+
+ABLE = ("ewf", "finetune", "ilt", "lwf", "mib", "plop", "sats")
+
+
+@pytest.mark.parametrize("method", ABLE)
+def test_every_method_that_needs_no_step_0_of_its_own_can(method: str, data: Path, tmp_path: Path) -> None:
+    """Their losses stay small: none of them takes the virtual background's logit of -1e4 for a class."""
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    folder = extend(model, data, tmp_path / "out", "--method", method, "--train.log-every", "1")
+    lines = [json.loads(line) for line in folder.metrics_path.read_text().splitlines()]
+    assert lines
+    assert all(0 <= value < 300 for line in lines for value in line["losses"].values())
+    before, after = folder.scores()
+    assert before.classes == (NOT_LEARNED_YET, *CITY)
+    assert after.classes == (*before.classes, "rickshaw", "cow")
+
+
+@pytest.mark.parametrize("method", ["dft", "ewc", "joint", "lwf-mc", "pi", "rw", "ssul"])
+def test_methods_that_need_a_step_0_of_their_own_say_so(
+    method: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", VOC)
+    words = ["extend", str(model), "--data", str(data), "--method", method, "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert f"Method {method} needs a step 0 of its own" in error
+    assert f"choose one of {', '.join(ABLE)}." in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_old_classes_are_measured_on_old_data(data: Path, tmp_path: Path) -> None:
+    """Before and after, as transformers' own model predicts; pixels without a label count against new classes alone."""
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    old = make_data(tmp_path / "old", ("nothing", *CITY))
+    before, after = extend(model, data, tmp_path / "out", "--old-data", str(old)).scores()
+    assert before.iou[NOT_LEARNED_YET] is after.iou[NOT_LEARNED_YET] is None
+    seen = pixels(model, old, 0)
+    for index, name in enumerate(CITY):
+        assert before.iou[name] == pytest.approx(iou(seen, index), abs=2e-3)
+    olds, news = pixels(tmp_path / "out", old, 0), pixels(tmp_path / "out", data, len(CITY))
+    labelled = news[:, news[0] >= 0]
+    for index, name in enumerate((*CITY, "rickshaw", "cow")):
+        counted = labelled if index < len(CITY) else news
+        assert after.iou[name] == pytest.approx(iou(np.hstack([olds, counted]), index), abs=2e-3)
+
+
+def test_a_model_without_background_is_measured_on_labelled_pixels_alone(tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    old = make_data(tmp_path / "old", ("nothing", *CITY))
+    words = ["evaluate", str(model), "--data", str(old), "--out", str(tmp_path / "scores.json")]
+    assert main(words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["iou"][NOT_LEARNED_YET] is None
+    seen = pixels(model, old, 0)
+    expected = [iou(seen, index) for index in range(3)]
+    assert [scores["iou"][name] for name in CITY] == pytest.approx(expected, abs=2e-3)
+
+
+def pixels(model: Path, data: Path, first: int) -> np.ndarray:
+    """Label and answer, as indices into the network's classes, of each pixel to count: [2, pixels].
+
+    The data's class 1 is the network's ``first``; unlabelled pixels are -1, and left out of old data.
+    """
+    found = []
+    for image in sorted((data / "images" / "val").iterdir()):
+        mask = np.asarray(Image.open(data / "masks" / "val" / image.name)).astype(int)
+        counted = (mask != IGNORE) & ((mask > 0) | (first > 0))
+        labels = np.where(mask > 0, mask - 1 + first, -1)
+        found.append(np.stack([labels[counted], answer(model, image)[counted]]))
+    return np.hstack(found)
+
+
+def iou(labels_and_answers: np.ndarray, index: int) -> float:
+    is_class = labels_and_answers == index
+    return float(is_class.all(axis=0).sum() / is_class.any(axis=0).sum())
+
+
+@torch.inference_mode()
+def answer(model: Path, image: Path) -> np.ndarray:
+    """The class of each pixel, an index into the network's own, by transformers alone."""
+    network = AutoModelForSemanticSegmentation.from_pretrained(model).eval()
+    pixels = torch.from_numpy(np.asarray(Image.open(image)).copy()).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(c).view(1, 3, 1, 1) for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    logits = network((pixels - mean) / std).logits
+    return torch.nn.functional.interpolate(logits, pixels.shape[2:], mode="bilinear").argmax(dim=1)[0].numpy()
+
+
+def test_without_old_data_the_old_model_is_the_judge(data: Path, tmp_path: Path) -> None:
+    folder = extend(foreign(tmp_path / "model", "segformer", CITY), data, tmp_path / "out", "--lr", "0")
+    before, after = folder.scores()
+    judged = [name for name in CITY if before.iou[name] is not None]
+    assert judged
+    assert all(before.iou[name] == 1.0 for name in judged)
+    matrix = np.array(json.loads((folder.step(1) / "confusion.json").read_text())["matrix"])
+    masks = [np.asarray(Image.open(mask)) for mask in (data / "masks" / "val").iterdir()]
+    assert matrix.sum() == sum((mask < IGNORE).sum() for mask in masks)
+    assert matrix[0].sum() == matrix[:, 0].sum() == 0
+    assert after.pixels["cow"] == sum(
+        (np.asarray(Image.open(m)) == 2).sum() for m in (data / "masks" / "val").iterdir()
+    )
+
+
+def test_the_same_name_twice_is_refused_or_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    data = make_data(tmp_path / "data", ("background", "Car", "cow"))
+    words = ["extend", str(model), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "labels Car, which" in error
+    assert "--merge" in error
+    assert "--classes cow" in error
+    folder = extend(model, data, tmp_path / "out", "--merge")
+    assert folder.scores()[1].classes == (NOT_LEARNED_YET, *CITY, "cow")
+    assert folder.scores()[1].pixels["car"] > 0
+    assert main(["extend", str(model), "--data", str(data), "--classes", "Car", "--out", str(tmp_path / "none")]) == 2
+    assert "knows every class" in capsys.readouterr().err
+
+
+def test_without_a_test_split_some_images_are_held_out(tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", VOC)
+    data = make_data(tmp_path / "data", ("background", "cow"), images=10, splits=("train",))
+    folder = extend(model, data, tmp_path / "out")
+    assert folder.steps()[1]["images"] == 8
+    masks = sorted((data / "masks" / "train").iterdir())
+    held_out = [np.asarray(Image.open(masks[place])) for place in (4, 9)]
+    assert folder.scores()[1].pixels["cow"] == sum((mask == 1).sum() for mask in held_out)
+
+
+def test_a_new_row_starts_as_the_mean_of_old_ones_by_the_teachers_predictions(data: Path, tmp_path: Path) -> None:
+    """With a learning rate of 0 the saved rows are those that training started from."""
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    extend(model, data, tmp_path / "out", "--lr", "0", "--classes", "cow")
+    old, new = (
+        AutoModelForSemanticSegmentation.from_pretrained(path).decode_head.classifier
+        for path in (model, tmp_path / "out")
+    )
+    torch.testing.assert_close(new.weight[:3], old.weight, rtol=0, atol=0)
+    row, rows = new.weight[3].flatten(), old.weight.flatten(1)
+    shares = torch.linalg.lstsq(rows.T, row[:, None]).solution.flatten()
+    torch.testing.assert_close(rows.T @ shares, row, rtol=1e-4, atol=1e-6)
+    assert shares.min() > 0
+    torch.testing.assert_close(shares.sum(), torch.tensor(1.0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(new.bias[3], (shares * old.bias).sum(), rtol=1e-4, atol=1e-6)
+
+
+def test_an_interrupted_extension_goes_on_to_the_same_end(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    extend(model, data, tmp_path / "whole", "--epochs", "3")
+    moved = 0
+    advance = Log.advance
+
+    def interrupting(log: Log) -> None:
+        nonlocal moved
+        moved += 1
+        advance(log)
+        if moved == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Log, "advance", interrupting)
+    out = tmp_path / "out"
+    words = ["extend", str(model), "--data", str(data), *SMALL, "--epochs", "3", "--out", str(out)]
+    assert main(words) == 130
+    assert f"sats resume {out / 'run'}" in capsys.readouterr().err
+    assert not (out / "config.json").exists()
+    assert main(words) == 2
+    assert f"`sats resume {out}`" in capsys.readouterr().err
+    assert main(["resume", str(out)]) == 0
+    assert "gained" in capsys.readouterr().out
+    for name in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_is_assumed_of_a_checkpoint_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign(tmp_path / "model", "beit", CITY, auxiliary=True)
+    extend(model, data, tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "no preprocessor: its images are normalised as other beit models' are" in told
+    assert "auxiliary head" in told
+    assert "'road' is its first class" in told
+    settings = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
+    assert settings["image_mean"] == [0.5, 0.5, 0.5]
+    extend(model, data, tmp_path / "as background", "--old-background", "yes")
+    loaded = checkpoint.load(tmp_path / "as background")
+    assert loaded.classes == (*CITY, "rickshaw", "cow")
+    assert loaded.classifier.has_background
+
+
+def encoder_alone(folder: Path) -> None:
+    SegformerModel(SegformerConfig(**TINY)).save_pretrained(folder)
+
+
+def image_classifier(folder: Path) -> None:
+    settings = {"hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
+    ViTForImageClassification(ViTConfig(**settings)).save_pretrained(folder)
+
+
+def pickled(folder: Path) -> None:
+    foreign(folder, "segformer", CITY)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (encoder_alone, "An encoder alone can't be extended"),
+        (image_classifier, "is a vit model"),
+        (pickled, "weights in safetensors"),
+    ],
+)
+def test_what_is_no_model_to_extend_is_refused_in_one_sentence(
+    make: Callable[[Path], None], sentence: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "model")
+    capsys.readouterr()
+    words = ["extend", str(tmp_path / "model"), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rate_of_the_only_step_that_is_trained(data: Path, tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    for words, rate in ((["--lr", "1e-3"], 1e-3), (["--lr", "1e-3", "--lr-later", "1e-4"], 1e-4)):
+        folder = begin([str(model), "--data", str(data), *words, "--out", str(tmp_path / str(rate))])
+        assert folder.config().optim.lr_later == rate
+
+
+def test_from_python(data: Path, tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    config = sats.extension(model, data, classes=["cow"])
+    train = dataclasses.replace(config.train, crop=64, batch_size=4, epochs=1)
+    scores = sats.extend(dataclasses.replace(config, train=train), tmp_path / "out")
+    assert [len(step.classes) for step in scores] == [4, 5]
+    assert sats.load(tmp_path / "out").classes == (NOT_LEARNED_YET, *CITY, "cow")

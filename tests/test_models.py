@@ -14,8 +14,9 @@ from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, S
 
 from conftest import tiny_network, tiny_segmenter
 from sats.config import ModelConfig
-from sats.models import checkpoint
+from sats.models import checkpoint, creation
 from sats.models.classifier import GrowingClassifier
+from sats.models.deeplab import DEPTHS
 from sats.models.segformer import SIZES, segformer_config
 from sats.models.segmenter import Segmenter
 from sats.types import BACKGROUND, Step
@@ -244,24 +245,24 @@ def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.json"):
         checkpoint.load(tmp_path)
     with pytest.raises(ValueError, match=r"config\.json"):
-        checkpoint.create("segformer-tiny", ["background", "a"], weights=str(tmp_path))
+        creation.create("segformer-tiny", ["background", "a"], weights=str(tmp_path))
     with pytest.raises(ValueError, match="hub"):
-        checkpoint.create("segformer-tiny", ["background", "a"], weights="nobody/no-such-model")
+        creation.create("segformer-tiny", ["background", "a"], weights="nobody/no-such-model")
     with pytest.raises(ValueError, match="segformer-b9"):
-        checkpoint.create("segformer-b9", ["background", "a"])
+        creation.create("segformer-b9", ["background", "a"])
 
 
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tiny_segmenter((3,)), tmp_path / "model")
     with pytest.raises(ValueError, match=r"--model\.name"):
-        checkpoint.create("segformer-b0", ["background", "a"], weights=str(tmp_path / "model"))
+        creation.create("segformer-b0", ["background", "a"], weights=str(tmp_path / "model"))
 
 
 def test_an_encoder_alone_will_do(tmp_path: Path) -> None:
     torch.manual_seed(3)
     encoder = SegformerModel(segformer_config("segformer-tiny")).half()
     encoder.save_pretrained(tmp_path / "encoder")
-    segmenter = checkpoint.create("segformer-tiny", ["background", "a"], weights=str(tmp_path / "encoder"))
+    segmenter = creation.create("segformer-tiny", ["background", "a"], weights=str(tmp_path / "encoder"))
     stored = dict(segmenter.network.segformer.named_parameters())
     for name, parameter in encoder.named_parameters():
         assert torch.equal(stored[name], parameter.float()), name
@@ -269,9 +270,9 @@ def test_an_encoder_alone_will_do(tmp_path: Path) -> None:
 
 
 def test_a_whole_segformer_gives_encoder_and_decoder(tmp_path: Path) -> None:
-    original = checkpoint.create("segformer-tiny", ["background", "a", "b"], decoder_size=32)
+    original = creation.create("segformer-tiny", ["background", "a", "b"], decoder_size=32)
     checkpoint.save(original, tmp_path / "model")
-    segmenter = checkpoint.create("segformer-tiny", ["background", "x"], weights=str(tmp_path / "model"))
+    segmenter = creation.create("segformer-tiny", ["background", "x"], weights=str(tmp_path / "model"))
     for part in ("encoder", "decoder"):
         for new, old in zip(segmenter.parameter_parts()[part], original.parameter_parts()[part], strict=True):
             assert torch.equal(new, old)
@@ -280,7 +281,7 @@ def test_a_whole_segformer_gives_encoder_and_decoder(tmp_path: Path) -> None:
 
 def test_the_shared_encoder_loads(shared: Path) -> None:
     weights = shared / "weights" / "mit-b0-distilled"
-    segmenter = checkpoint.create("segformer-b0", ["background", "a"], weights=str(weights))
+    segmenter = creation.create("segformer-b0", ["background", "a"], weights=str(weights))
     plain = SegformerModel.from_pretrained(weights, dtype=torch.float32)
     stored = dict(segmenter.network.segformer.named_parameters())
     assert all(torch.equal(stored[name], value) for name, value in plain.named_parameters())
@@ -293,12 +294,12 @@ def test_weights_that_leave_the_encoder_at_random_are_refused(tmp_path: Path) ->
     renamed = {f"backbone.{name}" if "0" in name else name: value for name, value in stored.items()}
     save_file(renamed, tmp_path / "encoder" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lack .* parameters of the encoder"):
-        checkpoint.create("segformer-tiny", ["background", "a"], weights=str(tmp_path / "encoder"))
+        creation.create("segformer-tiny", ["background", "a"], weights=str(tmp_path / "encoder"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "pickled"])
 def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str) -> None:
-    checkpoint.save(checkpoint.create("segformer-tiny", ["background", "a"]), tmp_path / "model")
+    checkpoint.save(creation.create("segformer-tiny", ["background", "a"]), tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     data = weights.read_bytes()
     weights.unlink()
@@ -306,13 +307,13 @@ def test_broken_weights_are_refused_in_one_sentence(tmp_path: Path, damage: str)
         weights.write_bytes(data[: len(data) // 2])
     if damage == "pickled":
         torch.save({}, tmp_path / "model" / "pytorch_model.bin")
-    for read in (checkpoint.load, lambda path: checkpoint.create("segformer-tiny", ["background"], str(path))):
+    for read in (checkpoint.load, lambda path: creation.create("segformer-tiny", ["background"], str(path))):
         with pytest.raises(ValueError, match="cannot be read"):
             read(tmp_path / "model")
 
 
 def test_the_sizes_on_the_command_line_are_those_there_are() -> None:
-    expected = ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"], checkpoint.AUTO)
+    expected = ("segformer-tiny", *[n for n in SIZES if n[-2] == "b"], *DEPTHS, creation.AUTO)
     assert get_args(get_type_hints(ModelConfig)["name"]) == expected
 
 

@@ -22,9 +22,10 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
+from conftest import tiny_segmenter
 from sats import losses
 from sats.cli import main
-from sats.engine.rehearsal import freeze_unused
+from sats.engine.rehearsal import freeze_unused, rehearse_batch
 from sats.engine.run_folder import RunFolder
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.models import checkpoint
@@ -178,6 +179,16 @@ def test_auto_without_weights_and_a_model_of_another_kind(tmp_path: Path, capsys
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     assert main([*words, "--model.weights", str(tmp_path / "bert")]) == 2
     assert "bert model" in capsys.readouterr().err
+
+
+def test_one_image_at_a_time_is_refused_where_the_head_normalises_what_it_pooled() -> None:
+    segmenter = Segmenter(network(VITS["dinov2"]), NAMES).train()
+    before = {name: value.clone() for name, value in segmenter.state_dict().items()}
+    rehearse_batch(segmenter, 2)
+    with pytest.raises(ValueError, match=r"one image at a time.*Raise --batch-size"):
+        rehearse_batch(segmenter, 1)
+    assert all(torch.equal(value, before[name]) for name, value in segmenter.state_dict().items())
+    rehearse_batch(tiny_segmenter(), 1)
 
 
 def test_what_the_logits_do_not_depend_on_is_frozen() -> None:

@@ -100,6 +100,8 @@ class ModelConfig:
         "segformer-b3",
         "segformer-b4",
         "segformer-b5",
+        "deeplabv3-r50",
+        "deeplabv3-r101",
         "auto",
     ] = "segformer-b0"
     """Its size; "auto": whatever network or backbone the weights are of."""

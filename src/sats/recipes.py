@@ -75,7 +75,7 @@ def extend(method: str) -> RunConfig[Method]:
     return dataclasses.replace(
         config,
         recipe="extend",
-        train=dataclasses.replace(config.train, epochs=1, epochs_later=20),
+        train=dataclasses.replace(config.train, epochs=20, epochs_later=0),
     )
 
 

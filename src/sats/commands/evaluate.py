@@ -53,10 +53,10 @@ def main(words: Sequence[str]) -> None:
     model = find_model(arguments.model.expanduser())  # complains before the data is looked at
     run = run_of(model)
     config = run.config() if run else None
-    source = _open_source(arguments, config)
-    scores = measure(api.load(model), source, _as_in_the_run(arguments, config), _num_first(config))
+    source = open_source_of(arguments, config)
+    scores = measure(api.load(model), source, as_in_the_run(arguments, config), num_first_of(config))
     number = model.parent.name.removeprefix(STEP)
-    if run and number.isdecimal():
+    if run and model.resolve().parent.parent == run.path and number.isdecimal():
         scores = dataclasses.replace(scores, step=int(number))
     show_scores([scores])
     if arguments.out:
@@ -72,8 +72,9 @@ def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, 
     from sats.evaluation.confusion import confusion_matrix
     from sats.evaluation.scores import compute_scores
 
-    device = next(predictor.model.parameters()).device
-    samples = samples_by_name(source, predictor.classes, arguments.future or "background")
+    device = predictor.model.classifier.weights[0].device
+    has_background = predictor.model.classifier.has_background
+    samples = samples_by_name(source, predictor.classes, arguments.future or "background", has_background)
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
     batches = EvaluationBatches(samples, transform, arguments.batch_size, sensible_workers(device), device)
     followed = progress_bar(batches, "measuring", len(batches))
@@ -81,7 +82,7 @@ def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, 
     return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 
 
-def _as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> EvaluateArguments:
+def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> EvaluateArguments:
     """The arguments, with what was not said taken from the run's own way to measure."""
     if config is None:
         return arguments
@@ -93,7 +94,7 @@ def _as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | Non
     )
 
 
-def _num_first(config: RunConfig[Method] | None) -> int:
+def num_first_of(config: RunConfig[Method] | None) -> int:
     """How many channels a run's protocol calls old, whatever the method; 0 where there is no run."""
     if config is None:
         return 0
@@ -101,7 +102,8 @@ def _num_first(config: RunConfig[Method] | None) -> int:
     return BACKGROUND + 1 + (len(steps[0]) if steps else int(protocol.partition("-")[0]))
 
 
-def _open_source(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
+def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
+    """The data to measure on; ValueError if nobody said which."""
     from sats.data.folder import FolderSource
     from sats.engine.build import open_source
 

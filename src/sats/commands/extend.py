@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Generic, cast, get_args
@@ -60,16 +61,25 @@ def begin(words: list[str]) -> RunFolder:
     from sats.engine.extension import defaults, look, plan
 
     origin = look(words.pop(0), background)
-    arguments = parse(words, defaults(origin, method))
+    base = defaults(origin, method)
+    arguments = parse(words, base)
     if not arguments.out:
         raise ValueError("Where to? Name a new folder with --out NEW.")
-    config = plan(origin, arguments.run, arguments.old_data, arguments.merge)
+    config = plan(origin, one_rate(arguments.run, base), arguments.old_data, arguments.merge)
     folder = api.start_extension(config, arguments.out)
     old, new = config.stream.steps
     print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {', '.join(new)}.")
     for note in origin.notes:
         print(note)
     return folder
+
+
+def one_rate(config: RunConfig[Method], base: RunConfig[Method]) -> RunConfig[Method]:
+    """``config`` with what --lr says for the only step that is trained, unless --lr-later says something."""
+    optim = config.optim
+    if optim.lr == base.optim.lr or optim.lr_later != base.optim.lr_later:
+        return config
+    return dataclasses.replace(config, optim=dataclasses.replace(optim, lr_later=optim.lr))
 
 
 def old_background(word: str | None) -> HasBackground:
@@ -88,7 +98,6 @@ def parse(words: Sequence[str], base: RunConfig[Method]) -> ExtendArguments[Meth
         args=words,
         default=ExtendArguments(run=base),
         prog=f"sats extend MODEL --method {method_name(base.method)}",
-        description=f"Add the classes of a folder to a trained model. {summary}\n\nMODEL is a run, a folder that "
-        "transformers saved, or a name on the hub. --method NAME chooses another method.",
-        config=(tyro.conf.FlagCreatePairsOff,),
+        description=f"Add the classes of a folder to a trained model.\n\n{summary}\n\n"
+        "MODEL is a run, a folder that transformers saved, or a hub name.\n\n--method NAME chooses another method.",
     )

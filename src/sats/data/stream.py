@@ -213,18 +213,20 @@ class Joined:
         raise IndexError(f"There are only {len(self)} samples.")
 
 
-def samples_by_name(source: Source, classes: Sequence[str], future: Future) -> Samples:
+def samples_by_name(source: Source, classes: Sequence[str], future: Future, has_background: bool = True) -> Samples:
     """Every image of ``source``, labelled with the channels of ``classes`` (background first) by their names.
 
-    Other classes are background or ignored. ValueError if no foreground class is in both.
+    Other classes are background or ignored; ignored, like background, for a model that has none. ValueError if no
+    foreground class is in both.
     """
     if not set(source.classes[BACKGROUND + 1 :]) & set(classes[BACKGROUND + 1 :]):
         raise ValueError(
             f"The data and the model have no class in common: the data knows {', '.join(source.classes[1:])}; "
             f"the model {', '.join(classes[1:])}."
         )
-    table = np.full(256, IGNORE if future == "ignore" else BACKGROUND, dtype=np.uint8)
-    table[[BACKGROUND, IGNORE]] = BACKGROUND, IGNORE
+    background = BACKGROUND if has_background else IGNORE
+    table = np.full(256, IGNORE if future == "ignore" else background, dtype=np.uint8)
+    table[[BACKGROUND, IGNORE]] = background, IGNORE
     for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
         if name in classes:
             table[index] = classes.index(name)

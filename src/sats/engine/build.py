@@ -14,7 +14,7 @@ from sats.data.scenes import ScenesSource
 from sats.data.stream import Stream, class_groups
 from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
-from sats.models import checkpoint
+from sats.models.creation import create
 
 if TYPE_CHECKING:
     import torch
@@ -131,4 +131,4 @@ def evaluation_transform(config: RunConfig[Method]) -> TestTransform:
 def first_model(config: RunConfig[Method], stream: Stream | Extension) -> Segmenter:
     """The model before step 0, with the channels of step 0."""
     model = config.model
-    return checkpoint.create(model.name, stream.names(stream.steps[0]), model.weights, model.decoder_size)
+    return create(model.name, stream.names(stream.steps[0]), model.weights, model.decoder_size)

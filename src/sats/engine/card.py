@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sats.evaluation.table import FIGURES
 from sats.methods import method_name
-from sats.words import count, listed, percent, shown
+from sats.words import NOTHING, count, listed, percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ This is the model after step {step} of {last_step}. Its inputs are RGB images as
 {class_table}
 ## Scores
 
-mIoU on the split {split} after each step, in percent:
+mIoU {measured} after each step, in percent:
 
 {figure_table}
 Each class after the last step: its intersection over union, what it lost since its best, and the pixels that this was
@@ -74,8 +74,8 @@ def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], hi
         data=_data(config),
         step=last.step,
         last_step=len(steps) - 1,
-        class_table=_table(("step", "learns", "images"), map(_step, range(len(history)), steps)),
-        split=_text(config.data.test_split),
+        class_table=_table(("step", "learned", "images"), map(_step, range(len(history)), steps)),
+        measured=_measured(config),
         figure_table=_table(("mean over", *[f"step {scores.step}" for scores in history]), figures),
         iou_table=_table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in last.classes]),
         origin=_origin(config),
@@ -85,6 +85,8 @@ def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], hi
 def _data(config: RunConfig[Method]) -> str:
     """What it was trained on; of a path only the last part, as it is nobody's business where it lies."""
     data, stream = config.data, config.stream
+    if config.extends.checkpoint:
+        return f"{_named(config.extends.checkpoint)}, extended by the folder {_text(Path(data.root).name)}"
     source = "the built-in scenes" if data.source == "scenes" else f"the folder {_text(Path(data.root).name)}"
     if config.method.data == "all":
         return f"{source}, all classes at once"
@@ -93,23 +95,41 @@ def _data(config: RunConfig[Method]) -> str:
     return f"{source}, {steps}, {stream.setting}, seed {config.seed}{memory}"
 
 
+def _measured(config: RunConfig[Method]) -> str:
+    split, old_data = _text(config.data.test_split), config.extends.old_data
+    if not config.extends.checkpoint:
+        return f"on the split {split}"
+    if old_data:
+        return f"of new classes on that folder's test images, of old ones on the split {split} of {_named(old_data)},"
+    return "of new classes on that folder's test images, of old ones by what the old model saw in these,"
+
+
+def _named(path: str) -> str:
+    """A hub name as it is; of a path the last part that is no name of ours: where it lies is nobody's business."""
+    if not Path(path).is_absolute():
+        return _text(path)
+    own = [part for part in Path(path).parts if part != "model" and not part.startswith("step-")]
+    return _text(own[-1])
+
+
 def _origin(config: RunConfig[Method]) -> str:
+    if config.extends.checkpoint:
+        return f"It extends {_named(config.extends.checkpoint)}, whose terms apply to it."
     if config.start_from:
         return "What its step 0 started from, and under what licence, the card of that step says."
     weights = config.model.weights
     if not weights:
         return "It started from random weights."
-    name = Path(weights).name if Path(weights).is_absolute() else weights
     return (
-        f"It started from the weights {_text(name)}, whose terms apply to it: those that SegFormer's authors published "
-        "(MiT, `nvidia/...`) are for non-commercial use only."
+        f"It started from the weights {_named(weights)}, whose terms apply to it: those that SegFormer's authors "
+        "published (MiT, `nvidia/...`) are for non-commercial use only."
     )
 
 
 def _step(index: int, step: dict[str, object]) -> tuple[str, ...]:
     learned = step["learns"]
     names = [_text(name) for name in learned] if isinstance(learned, list) else []
-    return str(index), listed(names), str(step["images"])
+    return str(index), listed(names), str(step["images"] or NOTHING)
 
 
 def _class(name: str, scores: Scores) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,22 @@ def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
         with _looking_only(model):
             output = model(_blank(model), transfer.taps(model))
         transfer.loss(torch.ones(1, SIDE, SIDE, dtype=torch.int64, device=output.logits.device), output, output)
+
+
+@torch.no_grad()
+def rehearse_batch(model: Segmenter, images: int) -> None:
+    """ValueError if ``model`` can't train on ``images`` at a time, as its head normalises over what it pooled."""
+    if images > 1:
+        return
+    try:
+        copy.deepcopy(model).train()(_blank(model))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"{type(model.network).__name__} can't train on one image at a time: its head pools to a single value and "
+            "normalises that over the batch. Raise --batch-size, or lower --train.accumulation or the processes."
+        ) from error
 
 
 def freeze_unused(model: Segmenter) -> list[str]:

@@ -147,19 +147,27 @@ class RunFolder:
 
         The files are written beside and renamed, the one that makes a model of the folder last.
         """
-        if self.path.name != EXTENSION or not self.config().extends.checkpoint or not self.is_finished():
+        out = self._extended()
+        if out is None or not self.is_finished():
             return None
-        model, out = self.step(self.num_steps() - 1) / MODEL, self.path.parent
+        model = self.step(self.num_steps() - 1) / MODEL
         with saving(out):
             for file in sorted(model.iterdir(), key=lambda file: file.name == CONFIG):
                 with replacing(out / file.name) as beside:
                     shutil.copyfile(file, beside)
         return out
 
+    def _extended(self) -> Path | None:
+        """The folder of the extended model around this run; None for any other run."""
+        return self.path.parent if self.path.name == EXTENSION and self.config().extends.checkpoint else None
+
     def discard_unless_begun(self) -> None:
         """Remove the folder of a run that never began: one without a finished step or a logged iteration."""
         if not self.metrics_path.exists() and not self.step(0).exists():
+            around = self._extended()
             shutil.rmtree(self.path)
+            if around and not any(around.iterdir()):
+                around.rmdir()
 
     def write(self, name: str, text: str) -> None:
         """Write a text file, so that a reader sees the old one or the whole new one."""

@@ -20,7 +20,7 @@ from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.measure import measure
 from sats.engine.new_rows import start_new_rows
-from sats.engine.rehearsal import freeze_unused, rehearse_transfer
+from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
 from sats.engine.run import Run, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
@@ -100,6 +100,7 @@ def train_step(run: Run, step: Step) -> None:
     model.to(run.accelerator.device).train()
     rehearse_transfer(model, run.method.attention_transfer)
     loader = dataclasses.replace(make_loader(run, step), exemplars=memory.exemplars(run, step))
+    rehearse_batch(model, loader.micro_batch_size)
     material = f"{len(loader.samples)} images{memory.described(run, step)}"
     run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
     with processes.main_first():  # it removes broken checkpoints

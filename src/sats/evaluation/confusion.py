@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from sats.models.quantise import OnnxModel
     from sats.models.segmenter import Segmenter
     from sats.types import Batch
 
 
 @torch.inference_mode()
 def confusion_matrix(
-    model: Segmenter,
+    model: Segmenter | OnnxModel,
     batches: Iterable[Batch],
     scores: Callable[[Tensor, int], Tensor] = lambda logits, num_classes: logits[:, :num_classes],
 ) -> Tensor:
@@ -30,7 +31,7 @@ def confusion_matrix(
     to the labels' resolution; IGNORE is left out.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = model.classifier.weights[0].device
     matrix = MulticlassConfusionMatrix(len(model.classes), ignore_index=IGNORE, validate_args=False).to(device)
     for batch in batches:
         height, width = batch.labels.shape[-2:]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sats.methods import Method
+    from sats.models.quantise import OnnxModel
     from sats.models.segmenter import Segmenter
 
 
@@ -58,7 +59,7 @@ class Predictor:
     to no run, the softmax.
     """
 
-    model: Segmenter
+    model: Segmenter | OnnxModel
     resize: int = 0
     method: Method = field(default_factory=Finetune)
 

@@ -11,21 +11,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
-    MODEL_FOR_BACKBONE_MAPPING,
     AutoConfig,
     AutoModelForSemanticSegmentation,
-    SegformerForSemanticSegmentation,
 )
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from sats.files import into_place
+from sats.models.deeplab import register
 from sats.models.preprocessing import FILE as PREPROCESSOR
 from sats.models.preprocessing import read_preprocessing
-from sats.models.segformer import SEGFORMER, segformer_config
 from sats.models.segmenter import FAMILIES, Segmenter
-from sats.models.upernet import HEAD_SIZE, wrap_backbone
 from sats.types import BACKGROUND, BACKGROUND_NAMES, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
@@ -42,70 +39,6 @@ MARK = "has_background"
 """Where the network's own configuration says whether its first class is a background."""
 SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
 """What a SegFormer's weights must agree on with the size that was asked for."""
-
-
-def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: int = 0) -> Segmenter:
-    """A SegFormer of ``size`` for ``classes`` (background first).
-
-    ``weights`` is a local folder or a hub name; an encoder alone will do. What it lacks, and everything when it
-    is empty, starts at random from torch's global seed. ValueError if the weights are of another size, or
-    cannot be read. ``size`` "auto" takes whatever network or backbone the weights are of; see `create_from`.
-    """
-    if size == AUTO:
-        return create_from(weights, classes, decoder_size)
-    config = segformer_config(size, decoder_size)
-    config.num_labels = len(classes)
-    if not weights:
-        return Segmenter(SegformerForSemanticSegmentation(config), classes)
-    weights = local(weights)
-    stored = stored_config(weights)
-    _check_shape(stored, config, weights, size)
-    if not decoder_size:
-        config.decoder_hidden_size = stored.decoder_hidden_size
-    with reading(weights):
-        loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
-            weights,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    network, report = loaded
-    _check_encoder(report, weights)
-    return Segmenter(network, classes)
-
-
-def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Segmenter:
-    """A segmenter for ``classes`` over what ``weights`` hold: a backbone of transformers, or a whole network.
-
-    A backbone (DINOv2 with or without registers, DINOv3, BEiT, Swin and others) gets an UperNet head of ``head_size``
-    channels (0: 64) that starts at random; of a SegFormer or UperNet everything is taken but the classifier.
-    """
-    if not weights:
-        raise ValueError("--model.name auto takes the network from its weights: name them with --model.weights.")
-    weights = local(weights)
-    stored = stored_config(weights)
-    with reading(weights):
-        if stored.model_type in FAMILIES:
-            network = AutoModelForSemanticSegmentation.from_pretrained(
-                weights,
-                num_labels=len(classes),
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                **without_auxiliary_head(stored),
-            )
-        elif type(stored) in MODEL_FOR_BACKBONE_MAPPING:
-            network = wrap_backbone(weights, stored, len(classes), head_size or HEAD_SIZE)
-        else:
-            network = None
-    if network is None:
-        raise ValueError(
-            f"The weights {weights!r} are of a {stored.model_type} model, which is neither a backbone of transformers "
-            f"nor one of {', '.join(FAMILIES)}."
-        )
-    return Segmenter(network, classes, preprocessing=preprocessing_of(weights, stored))
 
 
 def without_auxiliary_head(config: PreTrainedConfig) -> dict[str, bool]:
@@ -137,43 +70,26 @@ def local(weights: str) -> str:
     return str(path) if path.exists() else weights
 
 
-def _check_encoder(report: dict[str, Any], weights: str) -> None:
-    """Refuse weights that left a part of the encoder at random; the head may start anew."""
-    prefix = f"{SEGFORMER.encoder}."
-    mismatched = [entry[0] for entry in report["mismatched_keys"]]
-    lacking = sorted(name for name in (*report["missing_keys"], *mismatched) if name.startswith(prefix))
-    if lacking:
-        raise ValueError(
-            f"The weights {weights!r} lack {len(lacking)} parameters of the encoder, or have them in another "
-            f"shape, {lacking[0]} among them: they are not those of a SegFormer as transformers saves it."
-        )
-
-
 def stored_config(weights: str) -> PreTrainedConfig:
     """The configuration beside ``weights``, a folder or a hub name."""
     folder = Path(weights)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    register()
     try:
         with _quiet():
             config: PreTrainedConfig = AutoConfig.from_pretrained(weights)
     except (OSError, ValueError) as error:
+        if folder.exists():
+            raise ValueError(
+                f"{folder / 'config.json'} cannot be read, or is of no model that transformers knows: "
+                "it should be one that transformers saved."
+            ) from error
         raise ValueError(
             f"The weights {weights!r} are neither a model folder here nor could they be fetched from the hub: "
             "give the path of a local folder, or check the name and the connection."
         ) from error
     return config
-
-
-def _check_shape(stored: PreTrainedConfig, wanted: PreTrainedConfig, weights: str, size: str) -> None:
-    if stored.model_type != wanted.model_type:
-        raise ValueError(f"The weights {weights!r} are of a {stored.model_type} model, not of {size}.")
-    for name in SHAPE:
-        if list(getattr(stored, name)) != list(getattr(wanted, name)):
-            raise ValueError(
-                f"The weights {weights!r} are not of {size}: their {name} are {list(getattr(stored, name))}, "
-                f"not {list(getattr(wanted, name))}. Choose the size they have with --model.name."
-            )
 
 
 def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:

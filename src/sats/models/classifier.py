@@ -23,6 +23,11 @@ VIRTUAL_LOGIT = -1e4
 """The constant logit of a background that the model does not have: its probability is 0 in any precision."""
 
 
+def with_virtual_background(logits: Tensor) -> Tensor:
+    """Logits [B, C, h, w] of a model without a background as [B, 1 + C, h, w]."""
+    return functional.pad(logits, (0, 0, 0, 0, BACKGROUND + 1, 0), value=VIRTUAL_LOGIT)
+
+
 class GrowingClassifier(nn.Module):
     """A 1x1 convolution whose rows come in groups, one for each step; group 0 begins with the background.
 
@@ -78,9 +83,7 @@ class GrowingClassifier(nn.Module):
             weights.append(self.reserved_weight)
             biases.append(self.reserved_bias)
         logits = functional.conv2d(features, torch.cat(weights), torch.cat(biases))
-        if self.has_background:
-            return logits
-        return functional.pad(logits, (0, 0, 0, 0, self._virtual, 0), value=VIRTUAL_LOGIT)
+        return logits if self.has_background else with_virtual_background(logits)
 
     @torch.no_grad()
     def grow(self, step: Step, init: Init) -> None:

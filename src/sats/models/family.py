@@ -34,8 +34,8 @@ class Family:
     ``features`` reads the feature maps, one for each stage, from the network, what its encoder returned and the size
     of the images. ``attention_blocks`` lists the attention modules of each stage, first to last, that the head depends
     on; none where its attention cannot be transferred, and ``refusal`` then says why. ``tokens`` tells where a stage's
-    tokens lie, from the grid of its feature map. ``adapt`` makes a network take images of any size, where it does not
-    by itself.
+    tokens lie, from the grid of its feature map. ``adapt`` makes a network take images of any size, or known to
+    transformers, where it is not by itself.
     """
 
     model_type: str

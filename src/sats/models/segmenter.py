@@ -11,6 +11,7 @@ from torch import nn
 
 from sats.models import attention
 from sats.models.classifier import GrowingClassifier
+from sats.models.deeplab import DEEPLAB
 from sats.models.preprocessing import Preprocessing
 from sats.models.segformer import SEGFORMER
 from sats.models.upernet import UPERNET
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sats.models.family import Family
     from sats.types import Init, Step
 
-FAMILIES = {family.model_type: family for family in (SEGFORMER, UPERNET, BEIT, DPT)}
+FAMILIES = {family.model_type: family for family in (SEGFORMER, UPERNET, BEIT, DPT, DEEPLAB)}
 
 
 class Segmenter(nn.Module):
@@ -91,7 +92,7 @@ class Segmenter(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         blocks = {name: self.network.get_submodule(name) for name in taps}
         with attention.record(blocks.values()) as recording, self._returned() as returned:
-            self.network(pixel_values=self._as_expected(images), output_hidden_states=True)
+            self.network(pixel_values=self.as_expected(images), output_hidden_states=True)
         features = self.family.features(self.network, returned["encoder"], size)
         return SegOutput(
             logits=returned["classifier"],
@@ -100,7 +101,7 @@ class Segmenter(nn.Module):
             size=size,
         )
 
-    def _as_expected(self, images: Tensor) -> Tensor:
+    def as_expected(self, images: Tensor) -> Tensor:
         """Images normalised as the network expects them."""
         wanted = self.preprocessing
         if (wanted.mean, wanted.std) == (MEAN, STD):
