@@ -5,8 +5,8 @@
 A DINOv2-small (random weights) under a light UperNet, student and teacher, 21 classes, the transfer of the four tapped
 blocks pooled by class. "none": the same iteration without transfer. "tapped": queries and keys are kept, as sats does.
 "stored": eager attention hands out every block's map, as a straightforward version does, and pooled rows are taken from
-those of the same four blocks. Each runs in a process of its own; the figure is its peak resident size less that before the
-iteration, in MiB.
+those of the same four blocks. Each runs in a process of its own; the figure is its peak resident size less that before
+the iteration, in MiB.
 """
 
 from __future__ import annotations

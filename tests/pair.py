@@ -25,11 +25,12 @@ from sats.data.loader import EvaluationBatches, TrainLoader
 from sats.engine import build, launch, loop, processes
 from sats.engine.log import Log, Position
 from sats.engine.loop import Learner, optimise, update
+from sats.engine.measure import measure
 from sats.engine.optim import make_optimizer
 from sats.engine.pretune import pretune
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder, create_run
-from sats.engine.train import finish_step, measure, train
+from sats.engine.train import finish_step, train
 from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
 from sats.methods import METHODS, Method
@@ -146,7 +147,7 @@ def counts(folder: Path) -> None:
     for size in (2, 16):  # an odd number of batches; one batch alone, which leaves the second process none
         evaluation = dataclasses.replace(shared.config.evaluation, batch_size=size)
         config = dataclasses.replace(shared.config, evaluation=evaluation)
-        matrix = measure(dataclasses.replace(shared, config=config), context)
+        matrix = measure(dataclasses.replace(shared, config=config), context.model, context.step).matrix
         found[f"matrix {size} shared"] = torch.from_numpy(matrix)
         samples = shared.stream.test_samples(context.step, evaluation.future)
         batches = EvaluationBatches(samples, build.evaluation_transform(config), size, 0, torch.device("cpu"))
