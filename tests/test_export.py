@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModelForSemanticSegmentation, Dinov2Config
 
 from conftest import tiny_network, tiny_segmenter
+from networks import foreign
 from sats.cli import main
 from sats.models import checkpoint, export
 from sats.models.segmenter import Segmenter
@@ -80,6 +81,15 @@ def test_the_file_is_whole_and_names_its_classes(exported: Path) -> None:
     onnx.checker.check_model(stored)
     metadata = {entry.key: entry.value for entry in stored.metadata_props}
     assert json.loads(metadata["classes"]) == list(NAMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["beit", "dpt"])
+def test_a_vit_with_its_own_head_takes_any_batch_of_one_size(family: str, tmp_path: Path) -> None:
+    foreign(tmp_path / "model", family, NAMES)
+    words = ["export", str(tmp_path / "model"), "--size", "64", "64", "--out", str(tmp_path / "model.onnx")]
+    assert main(words) == 0
+    assert largest_difference(tmp_path / "model.onnx", tmp_path / "model", 3, 3, 64, 64) < 1e-4
 
 
 def test_what_exists_is_not_replaced(exported: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:

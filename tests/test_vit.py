@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from transformers import DPTForSemanticSegmentation
 
 from networks import network
 from sats import losses
-from sats.engine.rehearsal import freeze_unused
+from sats.engine.rehearsal import freeze_unused, rehearse_transfer
+from sats.methods.attention_transfer import AttentionTransfer
 from sats.models import checkpoint
 from sats.models.segmenter import Segmenter
 from sats.types import MEAN, STD, Step
@@ -107,6 +109,17 @@ def test_blocks_that_the_head_does_not_read_are_not_tapped_and_do_not_learn() ->
     unread = freeze_unused(segmenter)
     assert any(name.startswith("network.beit.layers.4.") for name in unread)
     assert not any(name.startswith("network.beit.layers.3.") for name in unread)
+
+
+def test_a_block_that_the_head_does_not_read_is_no_tap(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = Segmenter(network("beit", NAMES), NAMES)
+    rehearse_transfer(segmenter, AttentionTransfer(weight=1.0))
+    learned = [parameter.requires_grad for parameter in segmenter.parameters()]
+    unread = dataclasses.replace(segmenter.family, attention_blocks=lambda _: (("beit.layers.4.attention",),))
+    monkeypatch.setattr(segmenter, "family", unread)
+    with pytest.raises(ValueError, match=r"depends on the attention of beit.layers.4.attention: choose other blocks"):
+        rehearse_transfer(segmenter, AttentionTransfer(weight=1.0))
+    assert [parameter.requires_grad for parameter in segmenter.parameters()] == learned
 
 
 @pytest.mark.parametrize("family", FAMILIES)

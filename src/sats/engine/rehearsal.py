@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -22,11 +22,34 @@ SIDE = 64
 
 @torch.no_grad()
 def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
-    """Try the attention transfer between ``model`` and itself; ValueError if the two do not go together."""
+    """Try the attention transfer between ``model`` and itself; ValueError if the two do not go together.
+
+    They do not, either, if the logits do not depend on a block whose attention would be kept.
+    """
     if transfer.weight > 0:
+        taps = transfer.taps(model)
         with _looking_only(model):
-            output = model(_blank(model), transfer.taps(model))
+            output = model(_blank(model), taps)
         transfer.loss(torch.ones(1, SIDE, SIDE, dtype=torch.int64, device=output.logits.device), output, output)
+        if unread := _unread(model, taps):
+            raise ValueError(
+                f"Nothing that {type(model.network).__name__} predicts depends on the attention of {unread[0]}: choose "
+                "other blocks with --method.attention-transfer.stages or .blocks."
+            )
+
+
+@torch.enable_grad()
+def _unread(model: Segmenter, blocks: Sequence[str]) -> list[str]:
+    """Those of the attention ``blocks`` that the logits have no gradient for."""
+    firsts = [next(model.network.get_submodule(block).parameters()) for block in blocks]
+    learned = [parameter.requires_grad for parameter in firsts]
+    for parameter in firsts:
+        parameter.requires_grad = True
+    with _looking_only(model):
+        gradients = torch.autograd.grad(model(_blank(model)).logits.sum(), firsts, allow_unused=True)
+    for parameter, learns in zip(firsts, learned, strict=True):
+        parameter.requires_grad = learns
+    return [block for block, gradient in zip(blocks, gradients, strict=True) if gradient is None]
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from sats.errors import RunError
 from sats.files import replacing, saving
 from sats.models import checkpoint
 from sats.models.segformer import SEGFORMER
+from sats.models.segmenter import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What torch paints its messages with."""
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4
 """The largest difference of a logit, relative to the largest logit, that rounding may explain."""
@@ -58,6 +62,9 @@ def export_onnx(folder: Path, out: Path, size: Size | None = None) -> None:
         raise ValueError(f"ONNX export needs more packages: pip install {' '.join(missing)}")
     network = checkpoint.load_network(folder).eval()
     any_size = network.config.model_type == SEGFORMER.model_type
+    if not any_size:  # torch cannot trace fast attention with a position bias (BEiT's) for a free batch size
+        encoder: Any = network.get_submodule(family_of(network).encoder)
+        encoder.set_attn_implementation("eager")
     if size is None and not any_size:
         raise ValueError(f"A {network.config.model_type} is exported for images of one size: name it with --size H W.")
     sizes = (size,) if size else SIZES
@@ -112,7 +119,7 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the two raise errors of no common kind
-        first = str(error).strip().split("\n")[0]
+        first = COLOURS.sub("", str(error).strip().split("\n")[0])
         raise RunError(
             f"The network cannot be translated to ONNX ({first}): nothing was written. Other versions of torch and "
             "onnxscript may do better; --format hf always works."
