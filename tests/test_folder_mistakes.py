@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sats.data.folder import FolderSource
+from sats.data.folder import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,7 +167,7 @@ def test_each_mistake_has_one_message_with_file_cause_and_mend(root: Path, mista
         save(root / "masks/train/b.png", [[0, 0, 1, 1]])
     act(root)
     with pytest.raises(ValueError, match=re.escape(str(root / file))) as caught:
-        FolderSource(root, "train")
+        open_folder(root, "train")
     message = str(caught.value)
     assert text.format(root=root) in message
     assert "\n" not in message
@@ -178,7 +178,7 @@ def test_each_mistake_has_one_message_with_file_cause_and_mend(root: Path, mista
 def test_splits_are_folders_of_images(root: Path, split: str) -> None:
     (root / "images/train/deep").mkdir()
     with pytest.raises(ValueError, match=r"use one of those there \(train, val\)"):
-        FolderSource(root, split)
+        open_folder(root, split)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_splits_are_folders_of_images(root: Path, split: str) -> None:
 )
 def test_wrong_choice_of_classes(root: Path, chosen: tuple[str, ...], text: str) -> None:
     with pytest.raises(ValueError, match=r"classes\.txt") as caught:
-        FolderSource(root, "train", classes=chosen)
+        open_folder(root, "train", classes=chosen)
     assert text in str(caught.value)
 
 
@@ -205,7 +205,7 @@ def test_all_problems_of_a_look_come_in_one_message(root: Path) -> None:
     for number in range(13):
         save(root / f"images/train/lonely{number:02}.jpg", [[0]])
     with pytest.raises(ValueError, match="13 problems") as caught:
-        FolderSource(root, "train")
+        open_folder(root, "train")
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{root}, split train, has 13 problems:"
     assert len(lines) == 12
@@ -217,7 +217,7 @@ def test_all_problems_of_a_look_come_in_one_message(root: Path) -> None:
 
 
 def test_files_changed_after_the_look_are_noticed(root: Path) -> None:
-    source = FolderSource(root, "train")
+    source = open_folder(root, "train")
     save(root / "masks/train/a.png", [[0, 1, 2, 4]] * 2)
     with pytest.raises(ValueError, match=r"a.png holds the id 4, but .* names only 0 to 3: add the names, or set"):
         source.mask(0)

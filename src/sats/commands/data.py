@@ -17,7 +17,7 @@ from sats.types import BACKGROUND, HasBackground, Setting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sats.data.folder import FolderSource
+    from sats.data.pairs import PairsSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,11 @@ def main(words: Sequence[str]) -> None:
 
 def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
-    from sats.data.folder import DataProblemsError, split_names  # numpy, which the help does not wait for
+    from sats.data.folder import split_names
+    from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
 
     root = arguments.folder.expanduser()
-    sources: dict[str, FolderSource] = {}
+    sources: dict[str, PairsSource] = {}
     problems: list[str] = []
     for split in split_names(root):
         try:
@@ -77,13 +78,13 @@ def check(arguments: CheckArguments) -> None:
     print(f"{root}: nothing wrong.")
 
 
-def _open(arguments: CheckArguments, root: Path, split: str) -> FolderSource:
-    from sats.data.folder import FolderSource
+def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:
+    from sats.data.folder import open_folder
 
-    return FolderSource(root, split, arguments.classes, arguments.has_background, arguments.rebuild_index)
+    return open_folder(root, split, arguments.classes, arguments.has_background, arguments.rebuild_index)
 
 
-def class_table(sources: dict[str, FolderSource]) -> Table:
+def class_table(sources: dict[str, PairsSource]) -> Table:
     """The images that hold each class, by split."""
     table = Table(title="Images that hold each class", title_justify="left")
     table.add_column("class", overflow="fold")
@@ -96,7 +97,7 @@ def class_table(sources: dict[str, FolderSource]) -> Table:
     return table
 
 
-def step_table(source: FolderSource, protocol: str, setting: Setting) -> Table:
+def step_table(source: PairsSource, protocol: str, setting: Setting) -> Table:
     """The classes that each step learns, and the training images it sees."""
     from sats.data.stream import assign_images, class_groups
 

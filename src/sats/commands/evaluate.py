@@ -104,13 +104,13 @@ def num_first_of(config: RunConfig[Method] | None) -> int:
 
 def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
     """The data to measure on; ValueError if nobody said which."""
-    from sats.data.folder import FolderSource
+    from sats.data.folder import open_folder
     from sats.engine.build import open_source
 
     if arguments.data:
         split = arguments.split or (config.data.test_split if config else "val")
         background = config.data.has_background if config else "auto"
-        return FolderSource(Path(arguments.data).expanduser(), split, has_background=background)
+        return open_folder(Path(arguments.data).expanduser(), split, has_background=background)
     if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")
     return open_source(config, arguments.split or config.data.test_split)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.data.extension import Extension
-from sats.data.folder import FolderSource, split_names
+from sats.data.folder import open_folder, split_names
 from sats.data.loader import TrainLoader, sensible_workers
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
@@ -36,7 +36,7 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     if data.source == "scenes":
         images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
         return ScenesSource(split, images, data.image_size, classes=data.classes or None)
-    return FolderSource(
+    return open_folder(
         Path(data.root).expanduser(),
         split,
         data.classes,
@@ -71,7 +71,7 @@ def build_extension(config: RunConfig[Method]) -> Extension:
         old=old,
         new=new,
         background=extends.background,
-        old_source=FolderSource(Path(extends.old_data), data.test_split) if extends.old_data else None,
+        old_source=open_folder(Path(extends.old_data), data.test_split) if extends.old_data else None,
     )
 
 

@@ -1,0 +1,274 @@
+"""A source of image and mask files: which belong together, what the masks' ids mean, what each pair holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from sats.data.index import (
+    IMAGE_SUFFIXES,
+    SUFFIXES_SHOWN,
+    Pair,
+    ids_in,
+    index_pairs,
+    read_image,
+    read_mask,
+    scan_files,
+)
+from sats.data.source import Source
+from sats.errors import unknown
+from sats.types import BACKGROUND, BACKGROUND_NAMES, IGNORE, NOT_LEARNED_YET
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from sats.data.index import File
+
+MASK_SUFFIXES: Final = frozenset({".png"})
+MOST_SHOWN: Final = 10
+
+
+class DataProblemsError(ValueError):
+    """Everything that is wrong with a data set; the message shows the first ten of ``problems``."""
+
+    def __init__(self, problems: Sequence[str], where: str) -> None:
+        self.problems = tuple(problems)
+        shown = "".join(f"\n- {problem}" for problem in problems[:MOST_SHOWN])
+        more = f"\nand {len(problems) - MOST_SHOWN} more; `sats data check` lists all."
+        rest = more if len(problems) > MOST_SHOWN else ""
+        super().__init__(problems[0] if len(problems) == 1 else f"{where} has {len(problems)} problems:{shown}{rest}")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the ids in masks mean: ``classes``, the background first, and for each raw id [256] its index or IGNORE.
+
+    ``known`` [256] says which ids a mask may hold; ``mend`` what to do about others.
+    """
+
+    classes: tuple[str, ...]
+    channels: NDArray[np.uint8]
+    known: NDArray[np.bool_]
+    mend: str
+
+
+class PairsSource(Source):
+    """Pairs of image and mask files, with ``problems`` found when they were paired.
+
+    ``cache`` keeps what each holds; ``rebuild`` looks at every file again. DataProblemsError, which says ``where``, for
+    whatever is wrong with any of them.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        problems: Sequence[str],
+        labels: Labels,
+        cache: Path,
+        where: str,
+        rebuild: bool = False,
+    ) -> None:
+        self.classes = labels.classes
+        self._labels = labels
+        self._index = index_pairs(pairs, cache, rebuild)
+        self._keys = tuple(pair.key for pair in pairs)
+        self._images = tuple(pair.image for pair in pairs)
+        self._masks = tuple(pair.mask for pair in pairs)
+        if found := [*problems, *self._index.problems, *self._masks_to_mend()]:
+            raise DataProblemsError(found, where)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def key(self, index: int) -> str:
+        """Name image ``index`` by its split and its path below that, without suffix."""
+        return self._keys[index]
+
+    def image(self, index: int) -> Image.Image:
+        """Read image ``index``, upright and in RGB; ValueError if it changed size since it was indexed."""
+        image = read_image(self._images[index])
+        self._check_size(index, self._images[index], (image.height, image.width))
+        return image
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """Read the class index of every pixel of image ``index``: [H, W], IGNORE where unknown."""
+        path = self._masks[index]
+        mask = read_mask(path)
+        self._check_size(index, path, (mask.height, mask.width))
+        if strange := [value for value in ids_in(mask) if not self._labels.known[value]]:
+            raise ValueError(self._without_name(path, strange))
+        return self._labels.channels[np.asarray(mask, dtype=np.uint8)]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Tell height and width of image ``index``, without opening it."""
+        height, width = self._index.sizes[index]
+        return int(height), int(width)
+
+    def presence(self) -> NDArray[np.bool_]:
+        """Tell which classes each image holds: [images, classes]."""
+        present = np.zeros((len(self), len(self.classes)), dtype=bool)
+        channels = self._labels.channels[self._index.ids]
+        known = channels != IGNORE
+        present[self._index.owners[known], channels[known]] = True
+        return present
+
+    def _masks_to_mend(self) -> list[str]:
+        """Describe each mask that holds ids without a name."""
+        strange = ~self._labels.known[self._index.ids]
+        by_mask: dict[str, list[int]] = {}
+        for owner, value in zip(self._index.owners[strange], self._index.ids[strange], strict=True):
+            by_mask.setdefault(self._masks[owner], []).append(int(value))
+        return [self._without_name(mask, values) for mask, values in by_mask.items()]
+
+    def _without_name(self, mask: str, ids: list[int]) -> str:
+        what = "the id" if len(ids) == 1 else "the ids"
+        return f"{mask} holds {what} {', '.join(map(str, ids))}, {self._labels.mend}"
+
+    def _check_size(self, index: int, path: str, size: tuple[int, int]) -> None:
+        if size != self.size(index):
+            height, width = self.size(index)
+            cause = f"{path} has {size[1]} x {size[0]} pixels, but had {width} x {height} when it was indexed"
+            raise ValueError(f"{cause}: it was changed since, or rotates itself; save it upright and start again.")
+
+
+def make_labels(
+    names: Sequence[str], chosen: Sequence[str], has_background: bool, ids: Mapping[int, int], where: str, mend: str
+) -> Labels:
+    """The labels of a set whose classes are called ``names``, of which ``chosen`` (empty: all) are learned.
+
+    ``ids`` gives, for each raw id that may occur beside IGNORE, its place among ``names``, or IGNORE. A set that does
+    not begin with a background gets a class 0 of its own; classes that were not chosen become background.
+    """
+    classes = chosen_classes(names, chosen, has_background, where)
+    position = {name: index for index, name in enumerate(classes)}
+    channels = np.full(256, IGNORE, dtype=np.uint8)
+    known = np.zeros(256, dtype=bool)
+    known[IGNORE] = True
+    for raw, place in ids.items():
+        known[raw] = True
+        if place != IGNORE:
+            channels[raw] = position.get(names[place], BACKGROUND)
+    return Labels(classes, channels, known, mend)
+
+
+def chosen_classes(names: Sequence[str], chosen: Sequence[str], has_background: bool, where: str) -> tuple[str, ...]:
+    """Choose the classes of a source, the background first; ``where`` names are listed, for a message."""
+    background, foreground = (names[0], list(names[1:])) if has_background else (NOT_LEARNED_YET, list(names))
+    if repeats := repeated(chosen):
+        raise ValueError(f"The classes chosen from {where} repeat {repeats}: name each once.")
+    if chosen:
+        kept = [name for name in chosen if name in foreground or not _is_background(name, background)]
+        _check_known(kept, foreground, where)
+        foreground = kept
+    if not foreground:
+        raise ValueError(f"{where} or the classes chosen from it name nothing but background: name a class.")
+    if len(foreground) >= IGNORE:
+        cause = f"{where} names {len(foreground)} classes, and with a background they are {len(foreground) + 1}"
+        raise ValueError(f"{cause}: a mask holds {IGNORE} at most; choose fewer.")
+    return (background, *foreground)
+
+
+def repeated(names: Sequence[str]) -> str:
+    """The names that occur more than once, quoted; empty if there are none."""
+    return ", ".join(repr(name) for name in dict.fromkeys(names) if names.count(name) > 1)
+
+
+def _is_background(name: str, background: str) -> bool:
+    return name == background or name.casefold() in BACKGROUND_NAMES
+
+
+def _check_known(chosen: Iterable[str], names: Sequence[str], where: str) -> None:
+    for name in chosen:
+        if name not in names:
+            raise ValueError(unknown("class", name, names, where))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the images of a split are, and its masks; each file's name ends with an ``ending`` of its kind."""
+
+    split: str
+    images: Path
+    masks: Path
+    image_ending: str = ""
+    mask_ending: str = ""
+
+
+def pair_up(place: Place, only: Collection[str] | None = None) -> tuple[list[Pair], list[str]]:
+    """Pair images with masks of the same path but for suffix and ending, sorted; and list what is wrong.
+
+    With ``only``, those names (without suffix and ending) are wanted, whatever else is there.
+    """
+    problems: list[str] = []
+    images = by_stem(place.images, IMAGE_SUFFIXES, problems, place.image_ending)
+    masks = by_stem(place.masks, MASK_SUFFIXES, problems, place.mask_ending)
+    if not images:
+        raise ValueError(f"{place.images} holds no images: put some there ({SUFFIXES_SHOWN}).")
+    if only is not None:
+        problems = [problem for problem in problems if "have the same name" not in problem]
+        problems += _unlisted(place, [name for name in only if name not in images])
+        images = {stem: file for stem, file in images.items() if stem in only}
+        masks = {stem: file for stem, file in masks.items() if stem in only}
+    problems += _without_mask(place, [stem for stem in images if stem not in masks])
+    mend = f"put each image below {place.images} ({SUFFIXES_SHOWN}), or take the mask away"
+    lacking = [stem for stem in masks if stem not in images]
+    problems += counted(lacking, "mask without an image", "masks without an image", mend)
+    pairs = []
+    for stem, (image, image_bytes, image_time) in images.items():
+        if stem in masks:
+            mask, mask_bytes, mask_time = masks[stem]
+            stamp = (mask_bytes, mask_time, image_bytes, image_time)
+            pairs.append(Pair(f"{place.split}/{stem}", f"{place.images}/{image}", f"{place.masks}/{mask}", stamp))
+    return pairs, problems
+
+
+def _unlisted(place: Place, stems: list[str]) -> list[str]:
+    mend = f"fetch the archive anew whose images belong into {place.images}"
+    return counted(stems, "listed image is missing", "listed images are missing", mend)
+
+
+def by_stem(folder: Path, suffixes: frozenset[str], problems: list[str], ending: str = "") -> dict[str, File]:
+    """Name the files below a folder by their path without suffix and ending, in the order of the paths with them.
+
+    Files without the ``ending`` are something else and left out.
+    """
+    files: dict[str, File] = {}
+    for file in sorted(scan_files(folder, suffixes)):
+        stem = file[0].rpartition(".")[0]
+        if not stem.endswith(ending):
+            continue
+        stem = stem.removesuffix(ending)
+        if stem in files:
+            both = f"{folder / files[stem][0]} and {folder / file[0]}"
+            problems.append(f"{both} have the same name but for the suffix: rename or remove one.")
+        files.setdefault(stem, file)
+    return files
+
+
+def _without_mask(place: Place, stems: list[str]) -> list[str]:
+    if not stems:
+        return []
+    others = by_stem(place.masks, IMAGE_SUFFIXES - MASK_SUFFIXES, [], place.mask_ending)
+    problems = [
+        f"{place.masks / others[stem][0]} is not a PNG: save the mask as {stem}.png, from where it was made."
+        for stem in stems
+        if stem in others
+    ]
+    lacking = [stem for stem in stems if stem not in others]
+    mend = f"put each mask at {place.masks}/<same name>{place.mask_ending}.png, or take the image away"
+    return problems + counted(lacking, "image without a mask", "images without a mask", mend)
+
+
+def counted(stems: list[str], one: str, many: str, mend: str) -> list[str]:
+    """A sentence on the files called ``stems``, the first ten of them named; none if there are none."""
+    if not stems:
+        return []
+    what = one if len(stems) == 1 else many
+    shown = ", ".join(stems[:MOST_SHOWN]) + (", ..." if len(stems) > MOST_SHOWN else "")
+    return [f"{len(stems)} {what} ({shown}): {mend}."]
