@@ -49,10 +49,13 @@ Names = Annotated[
 class DataConfig:
     """Images and masks."""
 
-    source: Literal["scenes", "folder"] = "scenes"
-    """Built-in composites of digits, or a folder of your own images and masks."""
+    source: Literal[
+        "scenes", "folder", "voc", "ade20k", "cityscapes", "bdd100k", "camvid", "coco-stuff", "ccp", "idd-lite"
+    ] = "scenes"
+    """Built-in composites of digits, a folder of your own images and masks, or a data set of the field as people have
+    it on disk (`sats data list`)."""
     root: Annotated[str, _short("--data")] = ""
-    """The folder, for source "folder"."""
+    """The folder that holds it; scenes need none."""
     classes: Annotated[Names, _short("--classes")] = ()
     """Learn only these classes; the rest becomes background. Empty: all."""
     has_background: HasBackground = "auto"

@@ -81,7 +81,7 @@ def _data_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             f"train.scale is a range such as 0.5 2.0, not {train.scale}.",
         ),
         (
-            config.data.source == "folder" and not config.data.root,
+            config.data.source != "scenes" and not config.data.root,
             "Where is the data? Name its folder with --data DIR.",
         ),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sats.config import (
     DataConfig,
@@ -26,29 +26,26 @@ WITH_MEMORY = "-m"
 """Ends the name of a recipe with the published memory."""
 Settings = dict[str, Any]
 Part = TypeVar("Part")
-
-VOC_CLASSES = (
-    "aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,pottedplant,sheep,"
-    "sofa,train,tvmonitor"
-)
+Source = Literal["voc", "ade20k"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """A data set as the field trains on it; ``exemplars`` is the size of the memory that methods called -M have."""
 
+    source: Source
     protocols: tuple[str, ...]
     epochs: int
     exemplars: int
-    order: tuple[str, ...] = ()
 
 
 BENCHMARKS = {
-    "voc": Benchmark(
-        protocols=("19-1", "15-5", "15-1", "10-1", "5-3"), epochs=30, exemplars=100, order=tuple(VOC_CLASSES.split(","))
-    ),
+    "voc": Benchmark(source="voc", protocols=("19-1", "15-5", "15-1", "10-1", "5-3"), epochs=30, exemplars=100),
     "ade": Benchmark(
-        protocols=("100-50", "100-10", "100-5", "50-50", "50-10", "25-25", "10-10"), epochs=60, exemplars=300
+        source="ade20k",
+        protocols=("100-50", "100-10", "100-5", "50-50", "50-10", "25-25", "10-10"),
+        epochs=60,
+        exemplars=300,
     ),
 }
 
@@ -142,8 +139,8 @@ def published(data: str, protocol: str, memory: bool, method: Method) -> RunConf
     config = RunConfig(
         recipe=f"{data}-{protocol}{WITH_MEMORY if memory else ''}",
         method=method,
-        data=DataConfig(source="folder", root=".", has_background="yes"),
-        stream=StreamConfig(protocol=protocol, order=benchmark.order),
+        data=DataConfig(source=benchmark.source, root="."),
+        stream=StreamConfig(protocol=protocol),
         model=ModelConfig(name="segformer-b2", weights="nvidia/mit-b2", decoder_size=256),
         optim=OptimConfig(),
         train=TrainConfig(epochs=benchmark.epochs),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from sats.data.extension import Extension
 from sats.data.folder import open_folder, split_names
+from sats.data.layout import open_layout
+from sats.data.layouts import LAYOUTS
 from sats.data.loader import TrainLoader, sensible_workers
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
@@ -36,13 +38,10 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     if data.source == "scenes":
         images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
         return ScenesSource(split, images, data.image_size, classes=data.classes or None)
-    return open_folder(
-        Path(data.root).expanduser(),
-        split,
-        data.classes,
-        has_background=data.has_background,
-        rebuild_index=data.rebuild_index,
-    )
+    root = Path(data.root).expanduser()
+    if data.source == "folder":
+        return open_folder(root, split, data.classes, data.has_background, data.rebuild_index)
+    return open_layout(LAYOUTS[data.source], root, split, data.classes, data.rebuild_index)
 
 
 def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream | Extension:

@@ -1,0 +1,73 @@
+"""Cityscapes and BDD100K: streets, with the same 19 classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sats.data.layout import Archive, Layout, home_of, train_ids
+from sats.data.pairs import Place, pair_up
+from sats.types import IGNORE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sats.data.layout import Found
+
+CLASSES = (
+    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
+    "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+RAW = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The ids of CLASSES in files called labelIds; the others, up to 33, are not evaluated."""
+LABELS = "_gtFine_labelIds"
+
+
+def _find(root: Path, split: str) -> Found:
+    home = home_of(root, "gtFine", ("cityscapes",))
+    masks = home / "gtFine" / split
+    if not any(masks.glob(f"*/*{LABELS}.png")):
+        raise ValueError(f"{masks} holds no masks called CITY/*{LABELS}.png: unpack gtFine_trainvaltest.zip there.")
+    return pair_up(Place(split, home / "leftImg8bit" / split, masks, "_leftImg8bit", LABELS))
+
+
+CITYSCAPES = Layout(
+    name="cityscapes",
+    title="Cityscapes",
+    classes=CLASSES,
+    has_background=False,
+    splits={"train": 2_975, "val": 500},
+    find=_find,
+    ids=train_ids(RAW, range(34)),
+    tree="""\
+DIR/leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png      or all of it below DIR/cityscapes/
+DIR/gtFine/train/aachen/aachen_000000_000019_gtFine_labelIds.png       ids 0 to 33, of which 19 are classes
+DIR/leftImg8bit/val/..., DIR/gtFine/val/...""",
+    origin="""\
+leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip: https://www.cityscapes-dataset.com/ (after
+registration; non-commercial use)""",
+    archives=(Archive(name="leftImg8bit_trainvaltest.zip"), Archive(name="gtFine_trainvaltest.zip")),
+)
+
+
+def _find_bdd(root: Path, split: str) -> Found:
+    home = home_of(root, "labels/sem_seg/masks", ("bdd100k",))
+    return pair_up(Place(split, home / "images" / "10k" / split, home / "labels" / "sem_seg" / "masks" / split))
+
+
+BDD100K = Layout(
+    name="bdd100k",
+    title="BDD100K (semantic segmentation)",
+    classes=CLASSES,
+    has_background=False,
+    splits={"train": 7_000, "val": 1_000},
+    find=_find_bdd,
+    ids={**{index: index for index in range(len(CLASSES))}, IGNORE: IGNORE},
+    tree="""\
+DIR/images/10k/train/0004a4c0-d4dff0ad.jpg               or all of it below DIR/bdd100k/
+DIR/labels/sem_seg/masks/train/0004a4c0-d4dff0ad.png     ids 0 to 18, 255 = not evaluated
+DIR/images/10k/val/..., DIR/labels/sem_seg/masks/val/...""",
+    origin="""\
+bdd100k_images_10k.zip and bdd100k_sem_seg_labels_trainval.zip: https://bdd-data.berkeley.edu/ (after registration;
+research and non-commercial use)""",
+    archives=(Archive(name="bdd100k_images_10k.zip"), Archive(name="bdd100k_sem_seg_labels_trainval.zip")),
+)
