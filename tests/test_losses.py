@@ -378,3 +378,19 @@ def test_feature_transfer_by_a_naive_loop() -> None:
         images.append(torch.stack(pooled).mean())
     close(losses.feature_transfer([new], [old], labels), torch.stack(images).mean())
     close(losses.feature_transfer([new], [old], labels, "none"), (new - old).norm(dim=1).mean())
+
+
+def test_a_teacher_without_background_is_asked_where_no_new_class_is_and_about_old_classes_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 6, 4, 5, generator=generator, requires_grad=True)
+    old_logits = torch.randn(2, 4, 4, 5, generator=generator)
+    where = torch.rand(2, 4, 5, generator=generator) < 0.5
+    value = losses.unbiased_distillation(logits, old_logits, where)
+    pixels = -(old_logits.softmax(1) * logits[:, :4].log_softmax(1)).mean(1)
+    torch.testing.assert_close(value, pixels[where].sum() / where.numel())
+    value.backward()
+    assert logits.grad is not None
+    assert logits.grad[:, 4:].abs().max() == 0
+    assert logits.grad.abs().sum(1)[~where].max() == 0
+    everywhere = losses.unbiased_distillation(logits, old_logits)
+    assert everywhere != losses.unbiased_distillation(logits, old_logits, torch.ones_like(where))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sats.config import RunConfig
+from sats.data.layouts import LAYOUTS
 from sats.methods import METHODS, Method
 from sats.recipes import RECIPES, recipe
 
@@ -100,6 +101,8 @@ def test_what_all_published_runs_share(name: str, method: str) -> None:
     assert (config.train.crop, config.train.scaling) == ((513, "zoom") if method == "ssul" else (512, "area"))
     assert optim.factors.encoder == (0.1 if method == "ssul" else 1.0)
     assert config.evaluation.future == ("ignore" if method in MIB_FAMILY else "background")
+    assert config.evaluation.background == ("ignore" if method in MIB_FAMILY and name.startswith("ade") else "count")
+    assert config.data.void == ("background" if method in MIB_FAMILY and name.startswith("voc") else "ignore")
     assert config.train.precision == ("no" if method in MIB_FAMILY else "fp16")  # MiB: apex O0; the others O1 or amp
     assert optim.warmup == (0.1 if method == "ssul" and name.startswith("ade") else 0.0)  # SSUL main.py
     assert (config.data.saliency == "everywhere") == (method == "ssul" and name.startswith("ade"))
@@ -118,10 +121,10 @@ def test_the_published_memory(method: str) -> None:
 
 
 def test_voc_is_learned_in_the_fields_order() -> None:
-    order = recipe("voc-15-1", "sats").stream.order
+    order = LAYOUTS[recipe("voc-15-1", "sats").data.source].classes[1:]
     assert (order[0], order[14], order[15], order[19]) == ("aeroplane", "person", "pottedplant", "tvmonitor")
     assert len(order) == 20
-    assert recipe("ade-100-50", "sats").stream.order == ()
+    assert LAYOUTS[recipe("ade-100-50", "sats").data.source].classes[1] == "wall"
 
 
 def test_every_protocol_of_the_field_has_a_preset() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.stream import Stream, assign_images, class_groups, parse_protocol
-from sats.types import BACKGROUND, IGNORE, Setting
+from sats.data.stream import Stream, assign_images, class_groups, parse_protocol, samples_by_name
+from sats.types import BACKGROUND, IGNORE, Future, Setting
 
 SETTINGS: tuple[Setting, ...] = ("overlapped", "disjoint", "sequential", "partitioned")
 
@@ -207,3 +207,25 @@ def test_classes_outside_the_stream_are_background() -> None:
     stream = Stream(source, source, [[1], [3]])
     assert stream.train_samples(stream.steps[1])[0][1].tolist() == [[0, 0, 0, 2, IGNORE]]
     assert stream.test_samples(stream.steps[1], "ignore")[0][1].tolist() == [[0, 1, 0, 2, IGNORE]]
+
+
+def test_void_is_background_in_training_where_asked_and_never_in_tests() -> None:
+    source = random_source(6, 40)
+    groups = class_groups(source.classes, "3-3", (), (), None)
+    plain, asked = Stream(source, source, groups), Stream(source, source, groups, void="background")
+    for step in plain.steps:
+        assert plain.own_labels(step)[IGNORE] == plain.seen_labels(step)[IGNORE] == IGNORE
+        assert asked.own_labels(step)[IGNORE] == asked.seen_labels(step)[IGNORE] == BACKGROUND
+        assert asked.test_samples(step, "background").table[IGNORE] == IGNORE
+
+
+@pytest.mark.parametrize("future", ["background", "ignore"])
+def test_an_ignored_background_leaves_the_other_classes_alone(future: Future) -> None:
+    source = random_source(6, 40)
+    stream = Stream(source, source, class_groups(source.classes, "3-3", (), (), None))
+    counted = stream.test_samples(stream.steps[0], future).table
+    ignored = stream.test_samples(stream.steps[0], future, "ignore").table
+    assert (counted[BACKGROUND], ignored[BACKGROUND]) == (BACKGROUND, IGNORE)
+    assert np.array_equal(counted[1:], ignored[1:])
+    by_name = samples_by_name(source, source.classes[:4], future, "ignore").table
+    assert np.array_equal(by_name[:7], ignored[:7])

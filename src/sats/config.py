@@ -14,7 +14,7 @@ from typeguard import TypeCheckError, check_type
 from sats.config_checks import check
 from sats.errors import unknown
 from sats.methods import METHODS, Method, method_name
-from sats.types import ExemplarLabels, Future, HasBackground, Selection, Setting
+from sats.types import Background, ExemplarLabels, Future, HasBackground, Selection, Setting, Void
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,6 +68,8 @@ class DataConfig:
     """Scenes: training images; a quarter as many test images."""
     image_size: int = 64
     """Scenes: pixels per side."""
+    void: Void = "ignore"
+    """What pixels of 255 are in training: left out, or background (MiB's code)."""
     saliency: str = "spectral-residual"
     """For methods that look for objects among the background (ssul): computed from the image, "everywhere", or a folder
     of maps named as the images."""
@@ -229,6 +231,8 @@ class EvaluationConfig:
     """Whole images, or the middle square after scaling to the training crop (as published codes do)."""
     future: Future = "background"
     """What pixels of classes not yet learned count as."""
+    background: Background = "count"
+    """Whether pixels of the background are measured; MiB's code leaves out ADE20K's class 0, "other"."""
     batch_size: int = 16
     """Images at a time."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
 
@@ -26,6 +27,21 @@ def bar(console: Console) -> Progress:
         TimeRemainingColumn(compact=True),
     )
     return Progress(*columns, console=console, transient=True)
+
+
+@contextmanager
+def bytes_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
+    """A function to call with the bytes just done, of about ``total``; they get a bar, on a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(title, total=total)
+        yield lambda size: shown.advance(task, size)
 
 
 def progress_bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:

@@ -39,6 +39,10 @@ HasBackground = Literal["auto", "yes", "no"]
 """Whether a data set's class 0 is a background; "auto" goes by its name."""
 Future = Literal["background", "ignore"]
 """What test pixels of classes not yet learned count as."""
+Background = Literal["count", "ignore"]
+"""Whether test pixels of the background are measured."""
+Void = Literal["ignore", "background"]
+"""What pixels that nobody labelled are in training."""
 
 
 @dataclass(frozen=True)

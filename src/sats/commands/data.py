@@ -12,6 +12,7 @@ from rich.table import Table
 
 from sats.commands.tables import show
 from sats.config import Names
+from sats.errors import unknown
 from sats.types import BACKGROUND, HasBackground, Setting
 
 if TYPE_CHECKING:
@@ -20,12 +21,22 @@ if TYPE_CHECKING:
     from sats.data.pairs import PairsSource
 
 
+COMMANDS = ("check", "show", "list", "prepare")
+USAGE = """\
+sats data check DIR [--source NAME] [--protocol A-B]    problems, classes, steps
+sats data show DIR [--source NAME] --out SHEET.png      pictures with their masks
+sats data list                                          data sets known by name
+sats data prepare NAME [--from FILE...] [--out DIR]     unpack their archives"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckArguments:
     """List a data folder's problems, the images of each class and of each step."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
-    """The folder that holds images/, masks/ and classes.txt."""
+    """The folder that holds the data."""
+    source: str = "folder"
+    """What it is: images/, masks/ and classes.txt, or one of `sats data list`."""
     protocol: str = ""
     """A-B: also show the images of each step."""
     setting: Setting = "overlapped"
@@ -43,22 +54,33 @@ class CheckArguments:
 def main(words: Sequence[str]) -> None:
     """Run ``sats data`` with one of its commands."""
     if not words or words[0] in ("-h", "--help"):
-        print("sats data check DIR [--protocol A-B]    problems, classes, steps")
-        return
-    if words[0] != "check":
-        raise ValueError(f"There is no command 'data {words[0]}'; there is: sats data check DIR.")
-    check(tyro.cli(CheckArguments, args=words[1:], prog="sats data check", config=(tyro.conf.FlagCreatePairsOff,)))
+        print(USAGE)
+    elif words[0] == "check":
+        check(tyro.cli(CheckArguments, args=words[1:], prog="sats data check", config=(tyro.conf.FlagCreatePairsOff,)))
+    elif words[0] == "show":
+        from sats.commands import data_show
+
+        data_show.main(words[1:])
+    elif words[0] == "prepare":
+        from sats.commands import data_prepare
+
+        data_prepare.main(words[1:])
+    elif words[0] == "list":
+        from sats.commands import data_prepare
+
+        data_prepare.show_list()
+    else:
+        raise ValueError(f"{unknown('command of sats data', words[0], COMMANDS)} `sats data --help` explains them.")
 
 
 def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
-    from sats.data.folder import split_names
     from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
 
     root = arguments.folder.expanduser()
     sources: dict[str, PairsSource] = {}
     problems: list[str] = []
-    for split in split_names(root):
+    for split in _splits(arguments, root):
         try:
             sources[split] = _open(arguments, root, split)
         except DataProblemsError as error:
@@ -78,9 +100,24 @@ def check(arguments: CheckArguments) -> None:
     print(f"{root}: nothing wrong.")
 
 
+def _splits(arguments: CheckArguments, root: Path) -> list[str]:
+    from sats.data.folder import split_names
+    from sats.data.layouts import LAYOUTS
+
+    if arguments.source == "folder":
+        return split_names(root)
+    if arguments.source not in LAYOUTS:
+        raise ValueError(unknown("data set", arguments.source, ["folder", *LAYOUTS]))
+    return list(LAYOUTS[arguments.source].splits)
+
+
 def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:
     from sats.data.folder import open_folder
+    from sats.data.layout import open_layout
+    from sats.data.layouts import LAYOUTS
 
+    if arguments.source != "folder":
+        return open_layout(LAYOUTS[arguments.source], root, split, arguments.classes, arguments.rebuild_index)
     return open_folder(root, split, arguments.classes, arguments.has_background, arguments.rebuild_index)
 
 

@@ -14,7 +14,7 @@ from sats.commands.tables import show_scores
 from sats.engine.run_folder import STEP, find_model, run_of
 from sats.files import write_text
 from sats.progress import progress_bar
-from sats.types import BACKGROUND, Future
+from sats.types import BACKGROUND, Background, Future
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,8 @@ class EvaluateArguments:
     """The split to measure on. Default: the run's test split, else val."""
     future: Future | None = None
     """What pixels of classes that the model does not know count as. Default: as in the run, else background."""
+    background: Background | None = None
+    """Whether pixels of the background are measured. Default: as in the run, else they are."""
     crop: int | None = None
     """Scale to this short side and measure the middle square; 0: whole images. Default: as in the run, else 0."""
     batch_size: int = 16
@@ -74,7 +76,9 @@ def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, 
 
     device = predictor.model.classifier.weights[0].device
     has_background = predictor.model.classifier.has_background
-    samples = samples_by_name(source, predictor.classes, arguments.future or "background", has_background)
+    samples = samples_by_name(
+        source, predictor.classes, arguments.future or "background", arguments.background or "count", has_background
+    )
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
     batches = EvaluationBatches(samples, transform, arguments.batch_size, sensible_workers(device), device)
     followed = progress_bar(batches, "measuring", len(batches))
@@ -90,6 +94,7 @@ def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None
     return dataclasses.replace(
         arguments,
         future=arguments.future or config.evaluation.future,
+        background=arguments.background or config.evaluation.background,
         crop=own_crop if arguments.crop is None else arguments.crop,
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sats.data.source import Source
-    from sats.types import Future, Step
+    from sats.types import Step
 
 HELD_OUT = 5
 """Where the data has no test split, every so manieth image is kept from training, to be measured on."""
@@ -71,7 +71,7 @@ class Extension:
         indices = self._train_indices() if step.index else np.arange(0)
         return Samples(self.train_source, indices, self.own_labels(step))
 
-    def test_samples(self, step: Step, future: Future) -> Samples:  # noqa: ARG002 (what comes later is not in the labels)
+    def test_samples(self, step: Step) -> Samples:
         """The images to measure on; what ``step`` does not know yet is ignored, what nobody labelled is background."""
         return Samples(self.test_source, self._test_indices(), self._table(self.test_source, step, IGNORE))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sats.data.saliency import Saliency
     from sats.data.source import Source
-    from sats.types import Future, Setting, Step
+    from sats.types import Background, Future, Setting, Step, Void
 
 
 def parse_protocol(protocol: str, num_foreground: int) -> tuple[int, ...]:
@@ -213,20 +213,27 @@ class Joined:
         raise IndexError(f"There are only {len(self)} samples.")
 
 
-def samples_by_name(source: Source, classes: Sequence[str], future: Future, has_background: bool = True) -> Samples:
+def samples_by_name(
+    source: Source,
+    classes: Sequence[str],
+    future: Future,
+    background: Background = "count",
+    has_background: bool = True,
+) -> Samples:
     """Every image of ``source``, labelled with the channels of ``classes`` (background first) by their names.
 
-    Other classes are background or ignored; ignored, like background, for a model that has none. ValueError if no
-    foreground class is in both.
+    Other classes are background or ignored, the images' own background is measured or ignored; both are ignored for a
+    model that has no background. ValueError if no foreground class is in both.
     """
     if not set(source.classes[BACKGROUND + 1 :]) & set(classes[BACKGROUND + 1 :]):
         raise ValueError(
             f"The data and the model have no class in common: the data knows {', '.join(source.classes[1:])}; "
             f"the model {', '.join(classes[1:])}."
         )
-    background = BACKGROUND if has_background else IGNORE
-    table = np.full(256, IGNORE if future == "ignore" else background, dtype=np.uint8)
-    table[[BACKGROUND, IGNORE]] = background, IGNORE
+    unknown = BACKGROUND if future == "background" and has_background else IGNORE
+    table = np.full(256, unknown, dtype=np.uint8)
+    table[BACKGROUND] = BACKGROUND if background == "count" and has_background else IGNORE
+    table[IGNORE] = IGNORE
     for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
         if name in classes:
             table[index] = classes.index(name)
@@ -238,7 +245,7 @@ class Stream:
 
     ``groups`` lists the source's class indices that each step learns; channels of the model follow that order,
     after the background. ``all_at_once`` makes one step of them, with every label: joint training. The images of
-    the first ``learned`` steps may be gone.
+    the first ``learned`` steps may be gone. ``void`` says what pixels of IGNORE are in training.
     """
 
     def __init__(
@@ -250,8 +257,11 @@ class Stream:
         seed: int = 0,
         all_at_once: bool = False,
         learned: int = 0,
+        *,
+        void: Void = "ignore",
     ) -> None:
         self.train_source, self.test_source, self.setting = train, test, setting
+        self._void = BACKGROUND if void == "background" else IGNORE
         self.num_first = BACKGROUND + 1 + len(groups[0])
         if all_at_once:
             groups = [[index for group in groups for index in group]]
@@ -284,16 +294,25 @@ class Stream:
     def own_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] in ``step``'s own training labels."""
         first = 0 if self.setting == "sequential" else step.index
-        return self._table(first, step.index, unseen=BACKGROUND)
+        return self._train_table(first, step.index)
 
     def seen_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] where every class seen up to ``step`` is labelled."""
-        return self._table(0, step.index, unseen=BACKGROUND)
+        return self._train_table(0, step.index)
 
-    def test_samples(self, step: Step, future: Future) -> Samples:
-        """Every test image, labelled with all classes seen so far; later ones are background or ignored."""
+    def _train_table(self, first: int, last: int) -> NDArray[np.uint8]:
+        table = self._table(first, last, unseen=BACKGROUND)
+        table[IGNORE] = self._void
+        return table
+
+    def test_samples(self, step: Step, future: Future, background: Background = "count") -> Samples:
+        """Every test image, labelled with all classes seen so far; later ones are background or ignored.
+
+        The images' own background is measured, or ignored as well.
+        """
         unseen = IGNORE if future == "ignore" else BACKGROUND
         table = self._table(0, step.index, unseen)
+        table[BACKGROUND] = IGNORE if background == "ignore" else BACKGROUND
         return Samples(self.test_source, np.arange(len(self.test_source)), table)
 
     def _table(self, first: int, last: int, unseen: int) -> NDArray[np.uint8]:

@@ -56,7 +56,7 @@ def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream | Extens
     settings = config.stream
     groups = class_groups(train.classes, settings.protocol, settings.steps, settings.order, settings.order_seed)
     at_once = config.method.data == "all"
-    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned)
+    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned, void=config.data.void)
 
 
 def build_extension(config: RunConfig[Method]) -> Extension:

@@ -42,13 +42,14 @@ def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
     stream = run.stream
     if isinstance(stream, Extension):
         return _measure_extension(run, stream, model, step)
-    batches = _batches(run, stream.test_samples(step, run.config.evaluation.future))
+    config = run.config.evaluation
+    batches = _batches(run, stream.test_samples(step, config.future, config.background))
     return Measurement(_confusion(run, model, batches, step, len(batches)))
 
 
 def _measure_extension(run: Run, stream: Extension, model: Segmenter, step: Step) -> Measurement:
     """New classes by their labels; old ones on old data, or else by the old model's answers on the new images."""
-    tests = _batches(run, stream.test_samples(step, "background"))
+    tests = _batches(run, stream.test_samples(step))
     if stream.old_source is None:
         old = model if step.index == 0 else finished_model(run, stream.steps[0]).to(run.accelerator.device).eval()
         return Measurement(_confusion(run, model, _answered(tests, old), step, len(tests)))

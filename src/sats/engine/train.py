@@ -215,6 +215,8 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
         "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
         "train.resize": (other.train.resize, own.train.resize),
         "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
+        "evaluation.background": (other.evaluation.background, own.evaluation.background),
+        "data.void": (other.data.void, own.data.void),
         "evaluation.future": (other.evaluation.future, own.evaluation.future),
     }
     if own.method.uses_saliency:

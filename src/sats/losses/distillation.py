@@ -19,16 +19,20 @@ def unbiased_distillation(logits: Tensor, old_logits: Tensor, where: Tensor | No
 
     ``logits`` [B, C, H, W] of the student and ``old_logits`` [B, K, H, W] of the teacher, K <= C. What the teacher
     calls background is compared with p(background) + p(every new class). Mean over all pixels and, as published,
-    over the K old channels; pixels outside the mask ``where`` [B, H, W] count as zeros.
+    over the K old channels.
+
+    With a mask ``where`` [B, H, W], the teacher has no background: what it says holds only if a pixel is of some old
+    class, so the student's old channels are compared among themselves, and on the pixels of the mask alone.
     """
+    if where is not None:
+        return distillation(logits, old_logits, where)
     num_old = old_logits.shape[1]
     everything = torch.logsumexp(logits, dim=1, keepdim=True)
     background_or_new = torch.cat([logits[:, : BACKGROUND + 1], logits[:, num_old:]], dim=1)
     background = torch.logsumexp(background_or_new, dim=1, keepdim=True) - everything
     old = logits[:, BACKGROUND + 1 : num_old] - everything
     log_probabilities = torch.cat([background, old], dim=1)
-    terms = -(old_logits.softmax(dim=1) * log_probabilities).mean(dim=1)
-    return terms.mean() if where is None else (terms * where).mean()
+    return -(old_logits.softmax(dim=1) * log_probabilities).mean(dim=1).mean()
 
 
 def distillation(logits: Tensor, old_logits: Tensor, where: Tensor | None = None) -> Tensor:

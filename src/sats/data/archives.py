@@ -1,0 +1,163 @@
+"""Archives of data sets: checked, and unpacked without leaving their folder or replacing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
+
+from sats.errors import RunError
+from sats.files import saving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CHUNK: Final = 2**20
+MOST_FILES: Final = 2_000_000
+MOST_GROWTH: Final = 200
+"""How many times as large as an archive its content may be; pictures hardly shrink, a bomb shrinks a thousandfold."""
+SMALL: Final = 64 * 2**20
+"""Bytes of content that any archive may have, whatever its own size."""
+SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+class Member(NamedTuple):
+    """A regular file in an archive: its path there, and its content."""
+
+    path: str
+    content: IO[bytes]
+
+
+def check_digest(archive: Path, digest: str, report: Callable[[int], object] = lambda _: None) -> None:
+    """ValueError unless ``archive`` has the checksum ``digest``, "md5:..." or "sha1:..."; ``report`` gets the bytes."""
+    kind, _, expected = digest.partition(":")
+    found = hashlib.new(kind, usedforsecurity=False)
+    with archive.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+            report(len(chunk))
+    if found.hexdigest() != expected:
+        raise ValueError(
+            f"{archive} is not the archive that was published: its {kind} is {found.hexdigest()}, not {expected}. It "
+            "was cut off or changed: fetch it again."
+        )
+
+
+def unpack(archive: Path, into: Path, report: Callable[[int], object] = lambda _: None) -> int:
+    """Unpack ``archive`` below the folder ``into``, all of it or nothing; returns the number of files.
+
+    ``report`` gets the bytes written. ValueError for a path that leads out of the folder, a link, a device, content
+    that is out of all proportion to the archive, or a file that is there already: nothing is replaced.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    beside = into / f".{archive.name}.tmp-{os.getpid()}"
+    budget = _Budget(archive, into)
+    paths = []
+    try:
+        with saving(into), _reading(archive):
+            for member in _members(archive):
+                path = _inside(archive, member.path)
+                if (into / path).exists():
+                    raise ValueError(f"{into / path} is there already, and nothing is replaced: choose another --out.")
+                _copy(member.content, beside / path, budget, report)
+                paths.append(path)
+            for path in paths:
+                (into / path).parent.mkdir(parents=True, exist_ok=True)
+                (beside / path).rename(into / path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return len(paths)
+
+
+class _Budget:
+    """How much may still be unpacked of an archive."""
+
+    def __init__(self, archive: Path, into: Path) -> None:
+        self._archive = archive
+        self._bytes = max(SMALL, MOST_GROWTH * archive.stat().st_size)
+        self._free = shutil.disk_usage(into).free
+        self._files = MOST_FILES
+
+    def take(self, size: int, files: int = 0) -> None:
+        """ValueError where the content is too much for a picture archive; RunError where it is for the disk."""
+        self._bytes -= size
+        self._free -= size
+        self._files -= files
+        if self._bytes < 0 or self._files < 0:
+            raise ValueError(f"{self._archive} unpacks to far more than pictures do: it is not what it seems.")
+        if self._free < 0:
+            raise RunError(
+                f"The disk has too little space for what {self._archive} holds: free some, or choose another."
+            )
+
+
+def _members(archive: Path) -> Iterator[Member]:
+    """The regular files in a zip or tar file; ValueError for anything but these and folders."""
+    if zipfile.is_zipfile(archive):
+        yield from _zip_members(archive)
+    elif tarfile.is_tarfile(archive):
+        yield from _tar_members(archive)
+    else:
+        raise ValueError(f"{archive} is no archive that can be unpacked here ({', '.join(SUFFIXES)}).")
+
+
+def _zip_members(archive: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(_not_plain(archive, entry.filename))
+            if not entry.is_dir():
+                with opened.open(entry) as content:
+                    yield Member(entry.filename, content)
+
+
+def _tar_members(archive: Path) -> Iterator[Member]:
+    with tarfile.open(archive) as opened:
+        for entry in opened:
+            if not (entry.isfile() or entry.isdir()):
+                raise ValueError(_not_plain(archive, entry.name))
+            content = opened.extractfile(entry) if entry.isfile() else None
+            if content is not None:
+                with content:
+                    yield Member(entry.name, content)
+
+
+def _not_plain(archive: Path, name: str) -> str:
+    return f"{archive} holds {name!r}, a link or device: it was not unpacked. Fetch it from where it was published."
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    """The path of a member below the folder it is unpacked into; ValueError if it leads out of it."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name or not path.parts:
+        raise ValueError(f"{archive} holds {name!r}, a path out of its folder: it was not unpacked.")
+    return path
+
+
+def _copy(content: IO[bytes], target: Path, budget: _Budget, report: Callable[[int], object]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    budget.take(0, files=1)
+    with target.open("xb") as file:
+        while chunk := content.read(CHUNK):
+            budget.take(len(chunk))
+            file.write(chunk)
+            report(len(chunk))
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Turn whatever is wrong inside an archive into one ValueError."""
+    try:
+        yield
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, NotImplementedError) as error:
+        raise ValueError(f"{archive} cannot be unpacked ({error}): fetch it again.") from error
