@@ -72,9 +72,11 @@ def extend(method: str) -> RunConfig[Method]:
     if method not in METHODS:
         raise ValueError(unknown("method", method, METHODS))
     config = folder(METHODS[method]())
+    new_rows_first = dataclasses.replace(config.optim.factors_later, classifier=100.0)
     return dataclasses.replace(
         config,
         recipe="extend",
+        optim=dataclasses.replace(config.optim, factors_later=new_rows_first),
         train=dataclasses.replace(config.train, epochs=20, epochs_later=0),
     )
 

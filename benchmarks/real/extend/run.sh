@@ -5,4 +5,4 @@ set -eu
 model=$1 camvid=$2 idd=$3 out=$4 method=$5
 shift 5
 exec sats extend "$model" --data "$idd" --classes vehicles,living-things --old-data "$camvid" --out "$out" \
-    --method "$method" --epochs 1 --optim.factors-later.classifier 100 --batch-size 8 --train.resize 168 --crop 126 --train.scale 0.75 1.5 "$@"
+    --method "$method" --epochs 1 --batch-size 8 --train.resize 168 --crop 126 --train.scale 0.75 1.5 "$@"
