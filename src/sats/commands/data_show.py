@@ -166,8 +166,8 @@ def sentences(arguments: ShowArguments, source: PairsSource, chosen: Sequence[in
 
     from sats.evaluation.contact_sheet import unwritable
 
-    presence = source.presence()
-    lacking = np.flatnonzero(presence.any(axis=0) & ~presence[chosen].any(axis=0))
+    presence = source.presence()[:, BACKGROUND + 1 :]
+    lacking = np.flatnonzero(presence.any(axis=0) & ~presence[chosen].any(axis=0)) + BACKGROUND + 1
     lines = [f"{count(len(chosen), 'image')} of {len(source)}: {arguments.out.expanduser()}"]
     if len(lacking):
         who = names(source.classes[index] for index in lacking)
