@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,20 +116,32 @@ def test_methods_that_need_a_step_0_of_their_own_say_so(
     assert not (tmp_path / "out").exists()
 
 
-def test_old_classes_are_measured_on_old_data(data: Path, tmp_path: Path) -> None:
-    """Before and after, as transformers' own model predicts; pixels without a label count against new classes alone."""
+def test_old_classes_are_measured_on_old_data_and_new_ones_on_new(data: Path, tmp_path: Path) -> None:
+    """Before and after, as transformers' own model predicts: old classes on the same pixels both times."""
     model = foreign(tmp_path / "model", "segformer", CITY)
     old = make_data(tmp_path / "old", ("nothing", *CITY))
     before, after = extend(model, data, tmp_path / "out", "--old-data", str(old)).scores()
     assert before.iou[NOT_LEARNED_YET] is after.iou[NOT_LEARNED_YET] is None
-    seen = pixels(model, old, 0)
+    new = pixels(tmp_path / "out", data, len(CITY))
+    for scores, path in ((before, model), (after, tmp_path / "out")):
+        seen = pixels(path, old, 0)
+        for index, name in enumerate(CITY):
+            assert scores.iou[name] == pytest.approx(iou(seen, index), abs=2e-3)
+            assert scores.pixels[name] == (seen[0] == index).sum()
+    for index, name in enumerate(("rickshaw", "cow"), len(CITY)):
+        assert after.iou[name] == pytest.approx(iou(new, index), abs=2e-3)
+        assert after.pixels[name] == (new[0] == index).sum()
+
+
+def test_an_old_class_is_compared_where_no_new_one_is_labelled(data: Path, tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    before, after = extend(model, data, tmp_path / "out").scores()
+    answers, found = (pixels(path, data, len(CITY)) for path in (model, tmp_path / "out"))
+    compared = np.stack([answers[1], found[1]])[:, found[0] < 0]
     for index, name in enumerate(CITY):
-        assert before.iou[name] == pytest.approx(iou(seen, index), abs=2e-3)
-    olds, news = pixels(tmp_path / "out", old, 0), pixels(tmp_path / "out", data, len(CITY))
-    labelled = news[:, news[0] >= 0]
-    for index, name in enumerate((*CITY, "rickshaw", "cow")):
-        counted = labelled if index < len(CITY) else news
-        assert after.iou[name] == pytest.approx(iou(np.hstack([olds, counted]), index), abs=2e-3)
+        if before.iou[name] is not None:
+            assert before.iou[name] == 1.0
+            assert after.iou[name] == pytest.approx(iou(compared, index), abs=2e-3)
 
 
 def test_a_model_without_background_is_measured_on_labelled_pixels_alone(tmp_path: Path) -> None:
@@ -168,21 +183,6 @@ def answer(model: Path, image: Path) -> np.ndarray:
     mean, std = (torch.tensor(c).view(1, 3, 1, 1) for c in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     logits = network((pixels - mean) / std).logits
     return torch.nn.functional.interpolate(logits, pixels.shape[2:], mode="bilinear").argmax(dim=1)[0].numpy()
-
-
-def test_without_old_data_the_old_model_is_the_judge(data: Path, tmp_path: Path) -> None:
-    folder = extend(foreign(tmp_path / "model", "segformer", CITY), data, tmp_path / "out", "--lr", "0")
-    before, after = folder.scores()
-    judged = [name for name in CITY if before.iou[name] is not None]
-    assert judged
-    assert all(before.iou[name] == 1.0 for name in judged)
-    matrix = np.array(json.loads((folder.step(1) / "confusion.json").read_text())["matrix"])
-    masks = [np.asarray(Image.open(mask)) for mask in (data / "masks" / "val").iterdir()]
-    assert matrix.sum() == sum((mask < IGNORE).sum() for mask in masks)
-    assert matrix[0].sum() == matrix[:, 0].sum() == 0
-    assert after.pixels["cow"] == sum(
-        (np.asarray(Image.open(m)) == 2).sum() for m in (data / "masks" / "val").iterdir()
-    )
 
 
 def test_the_same_name_twice_is_refused_or_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,3 +324,69 @@ def test_from_python(data: Path, tmp_path: Path) -> None:
     scores = sats.extend(dataclasses.replace(config, train=train), tmp_path / "out")
     assert [len(step.classes) for step in scores] == [4, 5]
     assert sats.load(tmp_path / "out").classes == (NOT_LEARNED_YET, *CITY, "cow")
+
+
+def test_a_refusal_after_the_model_was_read_leaves_nothing(data: Path, tmp_path: Path) -> None:
+    foreign(tmp_path / "model", "segformer", CITY)
+    words = ["extend", str(tmp_path / "model"), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]
+    assert main([*words, "--method.attention-transfer.stages", "9"]) == 2
+    assert not (tmp_path / "out").exists()
+    assert main(words) == 0
+
+
+def test_a_finished_run_whose_model_was_not_put_into_place_is_published_by_resume(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    extend(foreign(tmp_path / "model", "segformer", CITY), data, out)
+    weights = (out / "model.safetensors").read_bytes()
+    for file in out.iterdir():
+        if file.is_file():
+            file.unlink()
+    assert main(["resume", str(out)]) == 0
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert main(["export", str(out), "--format", "hf", "--out", str(tmp_path / "hf")]) == 0
+    assert not (tmp_path / "hf" / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("classes", "words", "sentence"),
+    [
+        (CITY, ["--method.init", "background"], "take teacher"),
+        (("road", "car", "car"), [], "calls several classes 'car'"),
+        (CITY, ["--old-data", "{data}"], "has none of the old classes"),
+        (CITY, ["--from", "{data}"], "leave it out"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    classes: tuple[str, ...],
+    words: list[str],
+    sentence: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", classes)
+    asked = [word.format(data=data) for word in words]
+    assert main(["extend", str(model), "--data", str(data), *SMALL, *asked, "--out", str(tmp_path / "out")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_new_classes_that_differ_in_case_alone_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    data = make_data(tmp_path / "data", ("background", "Cow", "cow"))
+    assert main(["extend", str(model), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]) == 2
+    assert "differ only in case, 'cow'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_extend_a_model_together(data: Path, tmp_path: Path) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "sats"]
+    words = ["extend", str(model), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*launcher, *words], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(RunFolder(tmp_path / "out" / "run").scores()) == 2
+    assert (tmp_path / "out" / "config.json").is_file()

@@ -133,7 +133,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "predict no images": ("predict {run} {run}/step-0 --out {out}", 2, "holds no images"),
     "predict a text file": ("predict {run} {data}/classes.txt --out {out}", 2, "classes.txt is not an image"),
     "check nothing": ("data check {out}", 2, "is not a folder"),
-    "unknown data command": ("data chek {data}", 2, "sats data check"),
+    "unknown data command": ("data chek {data}", 2, "did you mean 'check'"),
     "runs of nothing": ("runs {out}", 2, "is no folder"),
     "no runs": ("runs {data}", 2, "holds no runs"),
     "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "model.name"),
@@ -153,7 +153,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "other classes than the published": (
         "train voc-15-1 --method mib --data {data} --out {out}",
         2,
-        "There is no class",
+        "JPEGImages is not a folder",
     ),
     "no updates between scores": ("train scenes --method rw --method.every 0 --out {out}", 2, "at least 1"),
     "a negative penalty": ("train scenes --method ewc --method.penalty -1 --out {out}", 2, "at least 0"),

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 COMMANDS = ("check", "show", "list", "prepare")
 USAGE = """\
-sats data check DIR [--source NAME] [--protocol A-B]    problems, classes, steps
-sats data show DIR [--source NAME] --out SHEET.png      pictures with their masks
-sats data list                                          data sets known by name
-sats data prepare NAME [--from FILE...] [--out DIR]     unpack their archives"""
+sats data check DIR [--source NAME] [--protocol A-B]   problems, classes, steps
+sats data show DIR [--source NAME] --out SHEET.png     pictures with their masks
+sats data list                                         data sets known by name
+sats data prepare NAME [--from FILE...] [--out DIR]    unpack their archives"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from rich.table import Table
 from sats import api
 from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, open_source_of
 from sats.commands.tables import show
-from sats.engine.run_folder import find_model, run_of
+from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent
 from sats.files import into_place, saving
 from sats.methods import METHODS
@@ -112,7 +112,7 @@ def export_folder(model: Path, out: Path) -> None:
     beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with saving(out):
         try:
-            shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED))
+            shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED, EXTENSION))
             into_place(beside, out)
         finally:
             shutil.rmtree(beside, ignore_errors=True)  # there still only after an error

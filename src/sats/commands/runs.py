@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sats.commands.tables import show
-from sats.engine.run_folder import CONFIG, RunFolder
+from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run
 from sats.evaluation.table import percent
 from sats.methods import method_name
 
@@ -32,7 +32,8 @@ def main(words: Sequence[str]) -> None:
     parent = tyro.cli(RunsArguments, args=words, prog="sats runs").folder.expanduser()
     if not parent.is_dir():
         raise ValueError(f"{parent} is no folder: name the one that holds the runs.")
-    folders = sorted(path.parent for path in parent.glob(f"*/{CONFIG}"))
+    found = [*parent.glob(f"*/{CONFIG}"), *parent.glob(f"*/{EXTENSION}/{CONFIG}")]
+    folders = sorted(path.parent for path in found if is_run(path.parent))
     if not folders:
         raise ValueError(f"{parent} holds no runs: `sats train` makes some.")
     table = Table()
@@ -41,19 +42,19 @@ def main(words: Sequence[str]) -> None:
     for title in ("all", "old", "new"):
         table.add_column(title, justify="right")
     for path in folders:
-        table.add_row(*row(RunFolder(path)))
+        table.add_row(*row(RunFolder(path), str(path.relative_to(parent))))
     show(table)
 
 
-def row(folder: RunFolder) -> list[str]:
-    """A line of the table."""
+def row(folder: RunFolder, name: str) -> list[str]:
+    """A line of the table on a run called ``name``."""
     try:
         config, scores = folder.config(), folder.scores()
     except ValueError:
-        return [escape(folder.path.name), "", "", "unreadable", "", "", ""]
+        return [escape(name), "", "", "unreadable", "", "", ""]
     figures = scores[-1].miou if scores else {}
     return [
-        escape(folder.path.name),
+        escape(name),
         method_name(config.method),
         config.stream.protocol or "steps",
         folder.state(),

@@ -49,6 +49,8 @@ def main(words: Sequence[str]) -> None:
         return
     with help_for_all():
         arguments = parse(words)
+    if arguments.run.extends.checkpoint:
+        raise ValueError("That is the configuration of an extension: repeat it with `sats extend`.")
     folder = api.start(arguments.run, arguments.out)
     print(f"run folder: {folder.path}")
     go_on(folder)
@@ -64,7 +66,8 @@ def resume(words: Sequence[str]) -> None:
     folder = open_run(arguments.run.expanduser())
     if folder.is_finished():
         print(f"{folder.path} is finished already.")
-        show_scores(folder.scores())
+        folder.publish()
+        show_result(folder)
         api.dismiss()
     else:
         go_on(folder)
@@ -84,14 +87,20 @@ def help_for_all() -> Iterator[None]:
 def go_on(folder: RunFolder) -> None:
     """Train what is left of a run and show what came of it; Ctrl-C tells how to go on."""
     try:
-        scores = api.run(folder)
+        api.run(folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Go on with: sats resume {folder.path}") from None
+    show_result(folder)
+
+
+def show_result(folder: RunFolder) -> None:
+    """Print what came of a finished run."""
     if folder.config().extends.checkpoint:
         show_extension(folder)
-    else:
-        show_scores(scores)
-        print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
+        return
+    scores = folder.scores()
+    show_scores(scores)
+    print(f"scores: {folder.step(scores[-1].step) / 'scores.json'}")
 
 
 def parse(words: Sequence[str]) -> TrainArguments[Method]:

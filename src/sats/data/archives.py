@@ -65,9 +65,7 @@ def unpack(archive: Path, into: Path, report: Callable[[int], object] = lambda _
     try:
         with saving(into), _reading(archive):
             for member in _members(archive):
-                path = _inside(archive, member.path)
-                if (into / path).exists():
-                    raise ValueError(f"{into / path} is there already, and nothing is replaced: choose another --out.")
+                path = _free_place(archive, member.path, into)
                 _copy(member.content, beside / path, budget, report)
                 paths.append(path)
             for path in paths:
@@ -116,9 +114,10 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise ValueError(_not_plain(archive, entry.filename))
-            if not entry.is_dir():
-                with opened.open(entry) as content:
-                    yield Member(entry.filename, content)
+            if entry.is_dir():
+                continue
+            with opened.open(entry) as content:
+                yield Member(entry.filename, content)
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
@@ -126,14 +125,23 @@ def _tar_members(archive: Path) -> Iterator[Member]:
         for entry in opened:
             if not (entry.isfile() or entry.isdir()):
                 raise ValueError(_not_plain(archive, entry.name))
-            content = opened.extractfile(entry) if entry.isfile() else None
-            if content is not None:
-                with content:
-                    yield Member(entry.name, content)
+            content = opened.extractfile(entry)
+            if content is None:
+                continue  # a folder
+            with content:
+                yield Member(entry.name, content)
 
 
 def _not_plain(archive: Path, name: str) -> str:
     return f"{archive} holds {name!r}, a link or device: it was not unpacked. Fetch it from where it was published."
+
+
+def _free_place(archive: Path, name: str, into: Path) -> PurePosixPath:
+    """The path of a member below ``into``; ValueError if it leads out of that, or a file is there."""
+    path = _inside(archive, name)
+    if (into / path).exists():
+        raise ValueError(f"{into / path} is there already, and nothing is replaced: choose another --out.")
+    return path
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:

@@ -38,6 +38,12 @@ class Extension:
     old_source: Source | None = None
 
     def __post_init__(self) -> None:
+        known = {name.casefold() for name in self.old}
+        if self.old_source and not known & {name.casefold() for name in self.old_source.classes[BACKGROUND + 1 :]}:
+            raise ValueError(
+                f"The old data has none of the old classes, {', '.join(self.old)}; it knows "
+                f"{', '.join(self.old_source.classes[BACKGROUND + 1 :])}."
+            )
         present = self.train_source.presence()[self._train_indices()]
         for name in self.new:
             if not present[:, self.train_source.classes.index(name)].any():

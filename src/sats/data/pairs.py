@@ -211,10 +211,8 @@ def pair_up(place: Place, only: Collection[str] | None = None) -> tuple[list[Pai
     if not images:
         raise ValueError(f"{place.images} holds no images: put some there ({SUFFIXES_SHOWN}).")
     if only is not None:
-        problems = [problem for problem in problems if "have the same name" not in problem]
-        problems += _unlisted(place, [name for name in only if name not in images])
-        images = {stem: file for stem, file in images.items() if stem in only}
-        masks = {stem: file for stem, file in masks.items() if stem in only}
+        problems = _unlisted(place, [name for name in only if name not in images])
+        images, masks = (_listed(files, only) for files in (images, masks))
     problems += _without_mask(place, [stem for stem in images if stem not in masks])
     mend = f"put each image below {place.images} ({SUFFIXES_SHOWN}), or take the mask away"
     lacking = [stem for stem in masks if stem not in images]
@@ -226,6 +224,10 @@ def pair_up(place: Place, only: Collection[str] | None = None) -> tuple[list[Pai
             stamp = (mask_bytes, mask_time, image_bytes, image_time)
             pairs.append(Pair(f"{place.split}/{stem}", f"{place.images}/{image}", f"{place.masks}/{mask}", stamp))
     return pairs, problems
+
+
+def _listed(files: dict[str, File], names: Collection[str]) -> dict[str, File]:
+    return {stem: file for stem, file in files.items() if stem in names}
 
 
 def _unlisted(place: Place, stems: list[str]) -> list[str]:

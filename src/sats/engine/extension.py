@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sats.config import ExtensionConfig
 from sats.data.folder import read_classes
+from sats.data.pairs import repeated
 from sats.engine import processes
 from sats.engine.run_folder import find_model
 from sats.methods import METHODS, Finetune, method_name
@@ -19,7 +20,7 @@ from sats.recipes import extend
 from sats.types import BACKGROUND, UNKNOWN
 
 if TYPE_CHECKING:
-    from sats.config import RunConfig
+    from sats.config import DataConfig, RunConfig
     from sats.engine.run import Run
     from sats.methods import Method
     from sats.models.preprocessing import Preprocessing
@@ -55,6 +56,8 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     config = checkpoint.stored_config(name)
     checkpoint.check_family(name, config)
     names = checkpoint.class_names(config)
+    if repeats := repeated(names):
+        raise ValueError(f"{name} calls several classes {repeats}: mend id2label in its config.json.")
     known = checkpoint.has_background(config)
     first = known if has_background == "auto" else has_background == "yes"
     preprocessing = checkpoint.preprocessing_of(name, config)
@@ -90,6 +93,20 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
     """
     _check_method(origin, config.method)
     data = config.data
+    if data.source != "folder" or data.root in ("", "."):
+        raise ValueError("Where are the new images? Name a folder of images and masks with --data DIR.")
+    if config.start_from:
+        raise ValueError("--from names the step 0 of a run, and here MODEL is that: leave it out.")
+    new = _new_classes(origin, data, merge)
+    return dataclasses.replace(
+        config,
+        stream=dataclasses.replace(config.stream, steps=(origin.classes, new)),
+        extends=dataclasses.replace(config.extends, old_data=old_data),
+    )
+
+
+def _new_classes(origin: Origin, data: DataConfig, merge: bool) -> tuple[str, ...]:
+    """The classes of ``data`` that the model does not know; ValueError where there are none, or too many."""
     named = read_classes(Path(data.root).expanduser(), data.classes, data.has_background)[BACKGROUND + 1 :]
     known = {name.casefold() for name in (*origin.classes, origin.background)}
     new = tuple(name for name in named if name.casefold() not in known)
@@ -101,15 +118,12 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
             f"{data.root} labels {', '.join(both)}, which {origin.name} knows already: learn from these labels, too, "
             f"with --merge, or leave them out with --classes {','.join(new)}."
         )
-    if len(origin.classes) + len(new) >= UNKNOWN:
-        raise ValueError(
-            f"Together they are {len(origin.classes) + len(new)} classes; sats knows {UNKNOWN - 1} at most."
-        )
-    return dataclasses.replace(
-        config,
-        stream=dataclasses.replace(config.stream, steps=(origin.classes, new)),
-        extends=dataclasses.replace(config.extends, old_data=old_data),
-    )
+    if repeats := repeated([name.casefold() for name in new]):
+        raise ValueError(f"{data.root} has classes that differ only in case, {repeats}: call them otherwise.")
+    total = len(origin.classes) + len(new)
+    if total >= UNKNOWN:
+        raise ValueError(f"Together they are {total} classes, and sats knows {UNKNOWN - 1} at most.")
+    return new
 
 
 def _check_method(origin: Origin, method: Method) -> None:
@@ -118,6 +132,10 @@ def _check_method(origin: Origin, method: Method) -> None:
         raise ValueError(
             f"Method {method_name(method)} needs a step 0 of its own ({method.step0_key()}), which {origin.name} has "
             f"not had: choose one of {', '.join(sorted(able))}."
+        )
+    if method.init == "background" and not origin.background:
+        raise ValueError(
+            f'Init "background" copies the row of the background, and {origin.name} has none: take teacher.'
         )
     if method.init == "nest" and not origin.background:
         raise ValueError(f'Init "nest" tunes the background as well, and {origin.name} has none: take another.')

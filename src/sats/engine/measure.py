@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 class Measurement:
     """The confusion matrix [classes, classes] of a step's model, rows: truth.
 
-    ``unlabelled`` [classes] counts, by predicted class, pixels of which is only known that they are of no new class.
+    Where classes of later steps are measured on other pixels than those of step 0, ``later`` is the matrix for them.
     """
 
     matrix: NDArray[np.int64]
-    unlabelled: NDArray[np.int64] | None = None
+    later: NDArray[np.int64] | None = None
 
 
 def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
@@ -48,19 +48,22 @@ def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
 
 
 def _measure_extension(run: Run, stream: Extension, model: Segmenter, step: Step) -> Measurement:
-    """New classes by their labels; old ones on old data, or else by the old model's answers on the new images."""
+    """New classes on the new images; old ones on old data, or else where the new images have no label of a new class.
+
+    There the old model's answers are the truth. Before and after, old classes are measured on the same pixels.
+    """
     tests = _batches(run, stream.test_samples(step))
     if stream.old_source is None:
         old = model if step.index == 0 else finished_model(run, stream.steps[0]).to(run.accelerator.device).eval()
-        return Measurement(_confusion(run, model, _answered(tests, old), step, len(tests)))
+        later = _confusion(run, model, _answered(tests, old), step, len(tests))
+        matrix = later.copy()
+        matrix[stream.num_first :] = 0
+        return Measurement(matrix, later)
     olds = _batches(run, stream.old_samples(step))
     matrix = _confusion(run, model, olds, step, len(olds))
     if step.index == 0:
         return Measurement(matrix)
-    new = _confusion(run, model, tests, step, len(tests))
-    unlabelled = new[BACKGROUND].copy()
-    new[BACKGROUND] = 0
-    return Measurement(matrix + new, unlabelled)
+    return Measurement(matrix, _confusion(run, model, tests, step, len(tests)))
 
 
 def _batches(run: Run, samples: Samples) -> EvaluationBatches:
@@ -79,7 +82,7 @@ def _confusion(run: Run, model: Segmenter, batches: Iterable[Batch], step: Step,
     return processes.total(confusion_matrix(model, followed, run.method.scores)).numpy()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
     """The batches, with the old model's answer wherever they have no label."""
     old.eval()

@@ -41,6 +41,8 @@ def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
 @torch.enable_grad()
 def _unread(model: Segmenter, blocks: Sequence[str]) -> list[str]:
     """Those of the attention ``blocks`` that the logits have no gradient for."""
+    if not blocks:
+        return []
     firsts = [next(model.network.get_submodule(block).parameters()) for block in blocks]
     learned = [parameter.requires_grad for parameter in firsts]
     for parameter in firsts:

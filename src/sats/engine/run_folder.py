@@ -162,8 +162,11 @@ class RunFolder:
         return self.path.parent if self.path.name == EXTENSION and self.config().extends.checkpoint else None
 
     def discard_unless_begun(self) -> None:
-        """Remove the folder of a run that never began: one without a finished step or a logged iteration."""
-        if not self.metrics_path.exists() and not self.step(0).exists():
+        """Remove the folder of a run that never began: one without a finished step or a logged iteration.
+
+        Step 0 of an extension is a model as it came, and no beginning.
+        """
+        if not self.metrics_path.exists() and (self.config().extends.checkpoint or not self.step(0).exists()):
             around = self._extended()
             shutil.rmtree(self.path)
             if around and not any(around.iterdir()):

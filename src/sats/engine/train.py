@@ -60,6 +60,7 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
             begin(run)
     if config.extends.checkpoint and not folder.scores():
         finish_step(run, extension.opened(run))
+        processes.wait()  # the others go on from what the main process wrote
     for step in run.stream.steps[len(folder.scores()) :]:
         try:
             memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
@@ -165,18 +166,17 @@ def finish_step(run: Run, context: Context) -> None:
 def save_step(run: Run, context: Context, found: Measurement) -> None:
     """Write the folder of a finished step: model, scores, confusion matrix, the method's state."""
     step, model, stream = context.step, context.model, run.stream
-    scores = compute_scores(
-        found.matrix, model.classes, step.index, stream.num_first, run.folder.scores(), found.unlabelled
-    )
+    history = run.folder.scores()
+    scores = compute_scores(found.matrix, model.classes, step.index, stream.num_first, history, found.later)
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
         save_model(model, folder / "model", run.config.train.resize)
-        card = model_card(run.config, run.folder.steps(), [*run.folder.scores(), scores])
+        card = model_card(run.config, run.folder.steps(), [*history, scores])
         write_text(folder / "model" / "README.md", card)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
         confusion = {"classes": model.classes, "matrix": found.matrix.tolist()}
-        if found.unlabelled is not None:
-            confusion["unlabelled"] = found.unlabelled.tolist()
+        if found.later is not None:
+            confusion["matrix of later classes"] = found.later.tolist()
         write_text(folder / "confusion.json", json.dumps(confusion, ensure_ascii=False) + "\n")
         write_text(folder / SCORES, scores.to_json())
     run.folder.discard_checkpoints()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sats.types import Batch
 
 
-@torch.inference_mode()
+@torch.no_grad()  # no inference mode: what a network keeps of one call for the next it may need in training
 def confusion_matrix(
     model: Segmenter | OnnxModel,
     batches: Iterable[Batch],

@@ -68,7 +68,7 @@ class Predictor:
         """The names of the classes, the background first."""
         return self.model.classes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(self, image: Image.Image | Path | str) -> Prediction:
         """The classes in ``image``, an open one or a file's path, at its own size.
 

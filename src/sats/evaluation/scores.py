@@ -57,17 +57,19 @@ def compute_scores(
     step: int,
     num_first: int,
     history: Sequence[Scores] = (),
-    unlabelled: NDArray[np.int64] | None = None,
+    later: NDArray[np.int64] | None = None,
 ) -> Scores:
     """The scores of ``confusion`` [C, C] (rows: truth), whose first ``num_first`` ``classes`` are those of step 0.
 
-    ``history`` holds the scores of the earlier steps, in order. ``unlabelled`` [C] counts further pixels by predicted
-    class, of which is only known that they are of no class of a later step: they count against those alone.
+    ``history`` holds the scores of the earlier steps, in order. Classes beyond ``num_first`` are
+    measured by the matrix ``later`` [C, C] where there is one.
     """
-    wrong = [0] * len(classes)
-    if unlabelled is not None:
-        wrong[num_first:] = unlabelled[num_first:].tolist()
-    iou = class_iou(confusion, classes, wrong)
+    iou = class_iou(confusion, classes)
+    pixels = dict(zip(classes, confusion.sum(axis=1).tolist(), strict=True))
+    if later is not None:
+        for place, (name, value) in enumerate(class_iou(later, classes).items()):
+            if place >= num_first:
+                iou[name], pixels[name] = value, int(later[place].sum())
     values = list(iou.values())
     everything, old = mean(values), mean(values[:num_first])
     new = mean(values[num_first:])
@@ -79,21 +81,13 @@ def compute_scores(
         "avg": mean([*(earlier.miou["all"] for earlier in history), everything]),
         "hiou": harmonic_mean(old, new),
     }
-    pixels = dict(zip(classes, confusion.sum(axis=1).tolist(), strict=True))
     return Scores(step, tuple(classes), iou, pixels, miou, forgetting(iou, history))
 
 
-def class_iou(
-    confusion: NDArray[np.int64], classes: Sequence[str], wrong: Sequence[int] = ()
-) -> dict[str, float | None]:
-    """Intersection over union of each class; None where it has no ground-truth pixel.
-
-    ``wrong`` [C] are pixels beyond those of ``confusion`` that were taken for each class and are not of it.
-    """
+def class_iou(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float | None]:
+    """Intersection over union of each class; None where it has no ground-truth pixel."""
     hit = confusion.diagonal().tolist()
     true, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
-    if wrong:
-        predicted = [here + elsewhere for here, elsewhere in zip(predicted, wrong, strict=True)]
     return {
         name: hit[index] / (true[index] + predicted[index] - hit[index]) if true[index] else None
         for index, name in enumerate(classes)

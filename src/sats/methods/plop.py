@@ -36,12 +36,12 @@ class Pod:
     def loss(self, context: Context, student: SegOutput, teacher: SegOutput) -> Tensor:
         """The term, a scalar, over the encoder's feature maps and the logits before upsampling.
 
-        The squares of a virtual background's logit would drown the rest: it is 0 here.
+        A model without a background has no channel that new classes could be added to: old ones are compared.
         """
         step = context.step
         old_logits, logits = teacher.logits, student.logits
         if not context.has_background:
-            old_logits, logits = (_without_background(part) for part in (old_logits, logits))
+            old_logits, logits = (part[:, BACKGROUND + 1 : step.num_old] for part in (old_logits, logits))
         return losses.local_pod(
             [*teacher.features, old_logits],
             [*student.features, logits],
@@ -82,12 +82,6 @@ class Plop(Method, name="plop"):
             "cross_entropy": (factor[:, None, None] * learned).mean(),
             "pod": self.pod.loss(context, student, teacher),
         }
-
-
-def _without_background(logits: Tensor) -> Tensor:
-    logits = logits.clone()
-    logits[:, BACKGROUND] = 0
-    return logits
 
 
 def sure_share(labels: Tensor, targets: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _traced(logits: _Logits, size: Size, any_size: bool) -> Any:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _check(logits: _Logits, file: Path, sizes: tuple[Size, ...]) -> None:
     """RunError unless onnxruntime gets the same logits from ``file``, for batches of 1, 2, 3 random images."""
     import onnxruntime
