@@ -201,10 +201,19 @@ def test_the_same_name_twice_is_refused_or_merged(tmp_path: Path, capsys: pytest
     assert "knows every class" in capsys.readouterr().err
 
 
-def test_without_a_test_split_some_images_are_held_out(tmp_path: Path) -> None:
+def test_too_few_images_to_measure_on_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = foreign(tmp_path / "model", "segformer", VOC)
+    data = make_data(tmp_path / "data", ("background", "cow"), images=4, splits=("train",))
+    assert main(["extend", str(model), "--data", str(data), *SMALL, "--out", str(tmp_path / "out")]) == 2
+    assert "bring at least 5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_test_split_some_images_are_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = foreign(tmp_path / "model", "segformer", VOC)
     data = make_data(tmp_path / "data", ("background", "cow"), images=10, splits=("train",))
     folder = extend(model, data, tmp_path / "out")
+    assert "one in 5 of its images is kept to measure on" in capsys.readouterr().out
     assert folder.steps()[1]["images"] == 8
     masks = sorted((data / "masks" / "train").iterdir())
     held_out = [np.asarray(Image.open(masks[place])) for place in (4, 9)]
@@ -265,7 +274,7 @@ def test_what_is_assumed_of_a_checkpoint_is_said(
     told = capsys.readouterr().out
     assert "no preprocessor: its images are normalised as other beit models' are" in told
     assert "auxiliary head" in told
-    assert "'road' is its first class" in told
+    assert "its first class, 'road', is a class like others" in told
     settings = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
     assert settings["image_mean"] == [0.5, 0.5, 0.5]
     extend(model, data, tmp_path / "as background", "--old-background", "yes")
@@ -354,6 +363,9 @@ def test_a_finished_run_whose_model_was_not_put_into_place_is_published_by_resum
         (("road", "car", "car"), [], "calls several classes 'car'"),
         (CITY, ["--old-data", "{data}"], "has none of the old classes"),
         (CITY, ["--from", "{data}"], "leave it out"),
+        (CITY, ["--protocol", "2-1"], "leave out what --stream.* says"),
+        (CITY, ["--model.name", "deeplabv3-r50"], "leave out what --model.* says"),
+        (CITY, ["--data.test-split", "vall"], "did you mean 'val'"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -390,3 +402,25 @@ def test_two_processes_extend_a_model_together(data: Path, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert len(RunFolder(tmp_path / "out" / "run").scores()) == 2
     assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_a_model_whose_logits_mean_something_else_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "train scenes --method ssul --images 16 --crop 32 --data.image-size 32 --batch-size 8 --epochs 1"
+    assert main([*words.split(), "--out", str(tmp_path / "ssul")]) == 0
+    assert main(["extend", str(tmp_path / "ssul"), "--data", str(data), "--out", str(tmp_path / "out")]) == 2
+    assert "was trained by ssul, whose logits are of another kind" in capsys.readouterr().err
+
+
+def test_the_card_of_an_extension(data: Path, tmp_path: Path) -> None:
+    model = foreign(tmp_path / "alice" / "model", "segformer", CITY)
+    extend(model, data, tmp_path / "first", "--classes", "cow")
+    card = (tmp_path / "first" / "README.md").read_text(encoding="utf-8")
+    assert "# 4 classes, learned in 2 steps" in card
+    assert "alice" not in card
+    assert NOT_LEARNED_YET not in card
+    assert "| 0 | road, car and tree | – |" in card  # noqa: RUF001 (the dash that is shown)
+    assert "It extends model, whose terms apply to it." in card
+    extend(tmp_path / "first", data, tmp_path / "second", "--classes", "rickshaw")
+    assert "It extends first, whose terms" in (tmp_path / "second" / "README.md").read_text(encoding="utf-8")

@@ -37,6 +37,7 @@ from sats.evaluation.overlay import palette
 from sats.types import BACKGROUND, IGNORE
 from sats.words import NOTHING
 from test_extend import make_data
+from test_layouts import voc
 
 GREY = 100
 CELL = 2 * WIDTH + GAP
@@ -433,11 +434,12 @@ def test_mistakes_are_told_before_anything_is_written(
     assert sorted(data.rglob("*")) == before
 
 
-def test_a_split_without_images_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = random_source(num_foreground=2, images=0)
-    monkeypatch.setattr("sats.data.folder.open_folder", lambda *_: empty)
+def test_a_split_without_images_is_told(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train_aug.txt").write_text("")
     with pytest.raises(ValueError, match="has no images in its split 'train': name another one"):
-        data_show.main([str(tmp_path), "--out", str(tmp_path / "sheet.png")])
+        data_show.main([str(tmp_path), "--source", "voc", "--out", str(tmp_path / "sheet.png")])
+    assert not (tmp_path / "sheet.png").exists()
 
 
 def test_help_fits_a_terminal_and_loads_nothing_heavy() -> None:

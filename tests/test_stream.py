@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.stream import Stream, assign_images, class_groups, parse_protocol, samples_by_name
+from sats.data.stream import (
+    Stream,
+    assign_images,
+    channels_by_name,
+    class_groups,
+    parse_protocol,
+    samples_by_name,
+)
 from sats.types import BACKGROUND, IGNORE, Future, Setting
 
 SETTINGS: tuple[Setting, ...] = ("overlapped", "disjoint", "sequential", "partitioned")
@@ -229,3 +236,14 @@ def test_an_ignored_background_leaves_the_other_classes_alone(future: Future) ->
     assert np.array_equal(counted[1:], ignored[1:])
     by_name = samples_by_name(source, source.classes[:4], future, "ignore").table
     assert np.array_equal(by_name[:7], ignored[:7])
+
+
+def test_classes_are_matched_by_name_and_by_case_only_where_that_tells_them_apart() -> None:
+    source = FakeSource((), ("background", "Car", "cow", "Cow"))
+    table = channels_by_name(source, ("background", "car", "Cow", "cow"), IGNORE)
+    assert table[:4].tolist() == [BACKGROUND, 1, 3, 2]
+    assert channels_by_name(source, ("background", "car"), IGNORE, background=IGNORE)[:4].tolist() == [
+        IGNORE,
+        1,
+        *[IGNORE] * 2,
+    ]

@@ -47,8 +47,14 @@ def main(words: Sequence[str]) -> None:
     check(layout, out)
 
 
-def show_list() -> None:
-    """Run ``sats data list``: every data set, its layout and where it is from."""
+@dataclass(frozen=True, kw_only=True)
+class ListArguments:
+    """Every data set that is known by name: its layout, and where it is from."""
+
+
+def show_list(words: Sequence[str]) -> None:
+    """Run ``sats data list``."""
+    tyro.cli(ListArguments, args=words, prog="sats data list")
     from sats.data.layouts import LAYOUTS
 
     print("\n\n".join(about(layout) for layout in LAYOUTS.values()))

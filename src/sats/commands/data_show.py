@@ -10,9 +10,9 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from sats.commands.data_check import step_table
 from sats.commands.tables import show
 from sats.config import Names
-from sats.errors import unknown
 from sats.progress import progress_bar
 from sats.types import BACKGROUND, IGNORE, Setting
 from sats.words import NOTHING, count, names, shown
@@ -62,8 +62,6 @@ def main(words: Sequence[str]) -> None:
     source = open_source(arguments)
     tables = []
     if arguments.protocol:
-        from sats.commands.data import step_table
-
         tables.append(step_table(source, arguments.protocol, arguments.setting))
     chosen = write_sheet(arguments, source)
     show(class_table(source, arguments.split, arguments.seed), *tables)
@@ -85,20 +83,9 @@ def check(arguments: ShowArguments) -> None:
 
 def open_source(arguments: ShowArguments) -> PairsSource:
     """The split that was asked for; ValueError if it is none, or anything is wrong with it."""
-    from sats.data.folder import open_folder
-    from sats.data.layout import open_layout
-    from sats.data.layouts import LAYOUTS
+    from sats.data.layouts import open_data
 
-    root = arguments.folder.expanduser()
-    if arguments.source not in ("folder", *LAYOUTS):
-        raise ValueError(unknown("data set", arguments.source, ["folder", *LAYOUTS]))
-    if arguments.source == "folder":
-        source = open_folder(root, arguments.split, arguments.classes)
-    else:
-        source = open_layout(LAYOUTS[arguments.source], root, arguments.split, arguments.classes)
-    if not len(source):
-        raise ValueError(f"{root} has no images in its split {arguments.split!r}: name another one with --split.")
-    return source
+    return open_data(arguments.source, arguments.folder.expanduser(), arguments.split, arguments.classes)
 
 
 def write_sheet(arguments: ShowArguments, source: PairsSource) -> list[int]:

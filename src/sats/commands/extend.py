@@ -58,20 +58,28 @@ def begin(words: list[str]) -> RunFolder:
     if not words or words[0].startswith("-"):
         raise ValueError("Name the model first: sats extend MODEL --data DIR --out NEW.")
     background = old_background(take(words, "--old-background"))
-    from sats.engine.extension import defaults, look, plan
+    from sats.engine.extension import defaults, held_out, look, plan
 
     origin = look(words.pop(0), background)
     base = defaults(origin, method)
     arguments = parse(words, base)
     if not arguments.out:
         raise ValueError("Where to? Name a new folder with --out NEW.")
+    check_flags(arguments.run, base)
     config = plan(origin, one_rate(arguments.run, base), arguments.old_data, arguments.merge)
     folder = api.start_extension(config, arguments.out)
     old, new = config.stream.steps
     print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {', '.join(new)}.")
-    for note in origin.notes:
+    for note in filter(None, (*origin.notes, held_out(config))):
         print(note)
     return folder
+
+
+def check_flags(config: RunConfig[Method], base: RunConfig[Method]) -> None:
+    """ValueError for flags of ``sats train`` that say what here the model and the data say."""
+    for name in ("stream", "model"):
+        if getattr(config, name) != getattr(base, name):
+            raise ValueError(f"MODEL and --data say which classes and which network: leave out what --{name}.* says.")
 
 
 def one_rate(config: RunConfig[Method], base: RunConfig[Method]) -> RunConfig[Method]:

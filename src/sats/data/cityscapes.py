@@ -1,4 +1,4 @@
-"""Cityscapes and BDD100K: streets, with the same 19 classes."""
+"""Cityscapes: German streets, fine annotations of 19 classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from sats.data.layout import Archive, Layout, home_of, train_ids
 from sats.data.pairs import Place, pair_up
-from sats.types import IGNORE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,28 +45,4 @@ DIR/leftImg8bit/val/..., DIR/gtFine/val/...""",
 leftImg8bit_trainvaltest.zip (11 GB) and gtFine_trainvaltest.zip: https://www.cityscapes-dataset.com/ (after
 registration; non-commercial use)""",
     archives=(Archive(name="leftImg8bit_trainvaltest.zip"), Archive(name="gtFine_trainvaltest.zip")),
-)
-
-
-def _find_bdd(root: Path, split: str) -> Found:
-    home = home_of(root, "labels/sem_seg/masks", ("bdd100k",))
-    return pair_up(Place(split, home / "images" / "10k" / split, home / "labels" / "sem_seg" / "masks" / split))
-
-
-BDD100K = Layout(
-    name="bdd100k",
-    title="BDD100K (semantic segmentation)",
-    classes=CLASSES,
-    has_background=False,
-    splits={"train": 7_000, "val": 1_000},
-    find=_find_bdd,
-    ids={**{index: index for index in range(len(CLASSES))}, IGNORE: IGNORE},
-    tree="""\
-DIR/images/10k/train/0004a4c0-d4dff0ad.jpg               or all of it below DIR/bdd100k/
-DIR/labels/sem_seg/masks/train/0004a4c0-d4dff0ad.png     ids 0 to 18, 255 = not evaluated
-DIR/images/10k/val/..., DIR/labels/sem_seg/masks/val/...""",
-    origin="""\
-bdd100k_images_10k.zip and bdd100k_sem_seg_labels_trainval.zip: https://bdd-data.berkeley.edu/ (after registration;
-research and non-commercial use)""",
-    archives=(Archive(name="bdd100k_images_10k.zip"), Archive(name="bdd100k_sem_seg_labels_trainval.zip")),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.data.stream import Samples
+from sats.data.stream import Samples, channels_by_name
 from sats.types import BACKGROUND, IGNORE, NOT_LEARNED_YET, steps_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Extension:
 
     ``old`` and ``new`` name the classes without the background, ``background`` that of the old model; empty: it has
     none, and channel 0 is virtual. In the labels of ``train_source`` and ``test_source`` class 0 means that nobody
-    looked: it may be any old class. ``test_source`` None: some of the training images are held out. ``old_source``, if
+    looked: it may be any old class. ``tests`` None: some of the training images are held out. ``old_source``, if
     any, holds images on which the old classes are labelled.
     """
 
@@ -43,6 +43,11 @@ class Extension:
             raise ValueError(
                 f"The old data has none of the old classes, {', '.join(self.old)}; it knows "
                 f"{', '.join(self.old_source.classes[BACKGROUND + 1 :])}."
+            )
+        if not len(self._test_indices()):
+            raise ValueError(
+                f"There are {len(self.train_source)} images and no test split: bring at least {HELD_OUT}, of which one "
+                "is kept to measure on, or a split to measure on."
             )
         present = self.train_source.presence()[self._train_indices()]
         for name in self.new:
@@ -62,7 +67,7 @@ class Extension:
     @property
     def test_source(self) -> Source:
         """What new classes are measured on."""
-        return self.tests or self.train_source
+        return self.train_source if self.tests is None else self.tests
 
     def new_names(self, step: Step) -> tuple[str, ...]:
         """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
@@ -79,32 +84,24 @@ class Extension:
 
     def test_samples(self, step: Step) -> Samples:
         """The images to measure on; what ``step`` does not know yet is ignored, what nobody labelled is background."""
-        return Samples(self.test_source, self._test_indices(), self._table(self.test_source, step, IGNORE))
+        return Samples(
+            self.test_source, self._test_indices(), channels_by_name(self.test_source, self.names(step), IGNORE)
+        )
 
     def old_samples(self, step: Step) -> Samples:
         """The images on which old classes are measured; without a background, other pixels are ignored."""
         assert self.old_source is not None  # noqa: S101 (ours: asked for only where there is one)
         unknown = BACKGROUND if self.background else IGNORE
-        table = self._table(self.old_source, step, unknown)
-        table[BACKGROUND] = unknown
+        table = channels_by_name(self.old_source, self.names(step), unknown, background=unknown)
         return Samples(self.old_source, np.arange(len(self.old_source)), table)
 
     def own_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] in ``step``'s own training labels."""
-        return self._table(self.train_source, step, BACKGROUND)
+        return channels_by_name(self.train_source, self.names(step), BACKGROUND)
 
     def seen_labels(self, step: Step) -> NDArray[np.uint8]:
         """The same: nobody knows more."""
         return self.own_labels(step)
-
-    def _table(self, source: Source, step: Step, unknown: int) -> NDArray[np.uint8]:
-        """The channel of each id [256] of ``source`` by the name of its class, whatever its case."""
-        channels = {name.casefold(): channel for channel, name in enumerate(self.names(step))}
-        table = np.full(256, unknown, dtype=np.uint8)
-        table[[BACKGROUND, IGNORE]] = BACKGROUND, IGNORE
-        for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
-            table[index] = channels.get(name.casefold(), unknown)
-        return table
 
     def _train_indices(self) -> NDArray[np.int64]:
         every = np.arange(len(self.train_source))

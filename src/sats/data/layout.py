@@ -69,6 +69,10 @@ def open_layout(
     mend = f"which {layout.title} does not have: its masks are of another kind, or converted."
     labels = make_labels(layout.classes, classes, layout.has_background, ids, layout.title, mend)
     pairs, problems = layout.find(root, split)
+    if not pairs and not problems:
+        raise ValueError(
+            f"{root} has no images in its split {split!r}: name another one, or mend the list of its images."
+        )
     if len(pairs) != layout.splits[split] and not problems:
         warnings.warn(
             f"{layout.title} has {layout.splits[split]} images in its split {split}; {root} has {len(pairs)}.",

@@ -225,19 +225,33 @@ def samples_by_name(
     Other classes are background or ignored, the images' own background is measured or ignored; both are ignored for a
     model that has no background. ValueError if no foreground class is in both.
     """
-    if not set(source.classes[BACKGROUND + 1 :]) & set(classes[BACKGROUND + 1 :]):
+    if not {name.casefold() for name in source.classes[BACKGROUND + 1 :]} & {
+        name.casefold() for name in classes[BACKGROUND + 1 :]
+    }:
         raise ValueError(
             f"The data and the model have no class in common: the data knows {', '.join(source.classes[1:])}; "
             f"the model {', '.join(classes[1:])}."
         )
     unknown = BACKGROUND if future == "background" and has_background else IGNORE
+    own = BACKGROUND if background == "count" and has_background else IGNORE
+    return Samples(source, np.arange(len(source)), channels_by_name(source, classes, unknown, own))
+
+
+def channels_by_name(
+    source: Source, classes: Sequence[str], unknown: int, background: int = BACKGROUND
+) -> NDArray[np.uint8]:
+    """The channel of each id [256] of ``source`` by the name of its class, whatever its case if need be.
+
+    Classes that are not among ``classes`` (background first) are ``unknown``; the source's own background is
+    ``background``.
+    """
+    exact = {name: channel for channel, name in enumerate(classes)}
+    folded = {name.casefold(): channel for channel, name in enumerate(classes)}
     table = np.full(256, unknown, dtype=np.uint8)
-    table[BACKGROUND] = BACKGROUND if background == "count" and has_background else IGNORE
-    table[IGNORE] = IGNORE
+    table[[BACKGROUND, IGNORE]] = background, IGNORE
     for index, name in enumerate(source.classes[BACKGROUND + 1 :], BACKGROUND + 1):
-        if name in classes:
-            table[index] = classes.index(name)
-    return Samples(source, np.arange(len(source)), table)
+        table[index] = exact.get(name, folded.get(name.casefold(), unknown))
+    return table
 
 
 class Stream:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from sats.data.extension import Extension
 from sats.data.folder import open_folder, split_names
-from sats.data.layout import open_layout
-from sats.data.layouts import LAYOUTS
+from sats.data.layouts import open_data
 from sats.data.loader import TrainLoader, sensible_workers
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
@@ -39,9 +38,7 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
         images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
         return ScenesSource(split, images, data.image_size, classes=data.classes or None)
     root = Path(data.root).expanduser()
-    if data.source == "folder":
-        return open_folder(root, split, data.classes, data.has_background, data.rebuild_index)
-    return open_layout(LAYOUTS[data.source], root, split, data.classes, data.rebuild_index)
+    return open_data(data.source, root, split, data.classes, data.has_background, data.rebuild_index)
 
 
 def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream | Extension:

@@ -6,8 +6,10 @@ import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sats.engine.run_folder import EXTENSION, run_of
 from sats.evaluation.table import FIGURES
 from sats.methods import method_name
+from sats.types import NOT_LEARNED_YET
 from sats.words import NOTHING, count, listed, percent, shown
 
 if TYPE_CHECKING:
@@ -66,18 +68,22 @@ def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], hi
     ``steps`` says what each step of the run learns, and from how many images, as `RunFolder.steps` has it.
     """
     last = history[-1]
+    virtual = _virtual(config)
+    names = [name for name in last.classes if name not in virtual]
     figures = [(label, *[percent(scores.miou[key]) for scores in history]) for key, label in FIGURES.items()]
     return CARD.format(
-        classes=count(len(last.classes), "class", "classes"),
+        classes=count(len(names), "class", "classes"),
         steps=count(len(history), "step"),
         method=method_name(config.method),
         data=_data(config),
         step=last.step,
         last_step=len(steps) - 1,
-        class_table=_table(("step", "learned", "images"), map(_step, range(len(history)), steps)),
+        class_table=_table(
+            ("step", "learned", "images"), [_step(index, steps[index], virtual) for index in range(len(history))]
+        ),
         measured=_measured(config),
         figure_table=_table(("mean over", *[f"step {scores.step}" for scores in history]), figures),
-        iou_table=_table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in last.classes]),
+        iou_table=_table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in names]),
         origin=_origin(config),
     )
 
@@ -105,11 +111,12 @@ def _measured(config: RunConfig[Method]) -> str:
 
 
 def _named(path: str) -> str:
-    """A hub name as it is; of a path the last part that is no name of ours: where it lies is nobody's business."""
+    """A hub name as it is; of a path the name of its run, or its last part: where it lies is nobody's business."""
     if not Path(path).is_absolute():
         return _text(path)
-    own = [part for part in Path(path).parts if part != "model" and not part.startswith("step-")]
-    return _text(own[-1])
+    run = run_of(Path(path))
+    named = run.path if run else Path(path)
+    return _text(named.parent.name if named.name == EXTENSION else named.name)
 
 
 def _origin(config: RunConfig[Method]) -> str:
@@ -126,9 +133,15 @@ def _origin(config: RunConfig[Method]) -> str:
     )
 
 
-def _step(index: int, step: dict[str, object]) -> tuple[str, ...]:
+def _virtual(config: RunConfig[Method]) -> frozenset[str]:
+    """The background of a model that has none."""
+    is_virtual = bool(config.extends.checkpoint) and not config.extends.background
+    return frozenset({NOT_LEARNED_YET}) if is_virtual else frozenset()
+
+
+def _step(index: int, step: dict[str, object], virtual: frozenset[str]) -> tuple[str, ...]:
     learned = step["learns"]
-    names = [_text(name) for name in learned] if isinstance(learned, list) else []
+    names = [_text(name) for name in learned if name not in virtual] if isinstance(learned, list) else []
     return str(index), listed(names), str(step["images"] or NOTHING)
 
 

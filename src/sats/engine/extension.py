@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.config import ExtensionConfig
-from sats.data.folder import read_classes
+from sats.config import DataConfig, ExtensionConfig
+from sats.data.extension import HELD_OUT
+from sats.data.folder import read_classes, split_names
 from sats.data.pairs import repeated
 from sats.engine import processes
-from sats.engine.run_folder import find_model
+from sats.engine.run_folder import find_model, run_of
+from sats.errors import unknown
 from sats.methods import METHODS, Finetune, method_name
 from sats.methods.base import prepare_model
 from sats.methods.context import Context
@@ -20,7 +22,7 @@ from sats.recipes import extend
 from sats.types import BACKGROUND, UNKNOWN
 
 if TYPE_CHECKING:
-    from sats.config import DataConfig, RunConfig
+    from sats.config import RunConfig
     from sats.engine.run import Run
     from sats.methods import Method
     from sats.models.preprocessing import Preprocessing
@@ -53,6 +55,7 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     """
     path = Path(model).expanduser()
     name = str(find_model(path).resolve()) if path.exists() else model
+    _check_training(Path(name))
     config = checkpoint.stored_config(name)
     checkpoint.check_family(name, config)
     names = checkpoint.class_names(config)
@@ -67,8 +70,22 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     if getattr(config, "use_auxiliary_head", False):
         notes.append("Its auxiliary head, which only helps a first training, is left out.")
     if not first:
-        notes.append(f"It has no background: {names[0]!r} is its first class. Unlabelled pixels are the old model's.")
+        notes.append(
+            f"It has no background: its first class, {names[0]!r}, is a class like others (--old-background yes says "
+            "otherwise). Unlabelled pixels are the old model's."
+        )
     return Origin(name, tuple(names[first:]), names[0] if first else "", preprocessing, tuple(notes))
+
+
+def _check_training(model: Path) -> None:
+    """ValueError if a run trained ``model`` to tell each class from the rest: its logits mean something else."""
+    run = run_of(model) if model.exists() else None
+    method = run.config().method if run else Finetune()
+    if not method.step0_key().startswith(PLAIN):
+        raise ValueError(
+            f"{model} was trained by {method_name(method)}, whose logits are of another kind ({method.step0_key()}): "
+            "only models trained by cross-entropy over all classes are extended."
+        )
 
 
 def defaults(origin: Origin, method: str) -> RunConfig[Method]:
@@ -98,11 +115,27 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
     if config.start_from:
         raise ValueError("--from names the step 0 of a run, and here MODEL is that: leave it out.")
     new = _new_classes(origin, data, merge)
+    _check_splits(data)
     return dataclasses.replace(
         config,
         stream=dataclasses.replace(config.stream, steps=(origin.classes, new)),
         extends=dataclasses.replace(config.extends, old_data=old_data),
     )
+
+
+def held_out(config: RunConfig[Method]) -> str:
+    """A sentence on the images that are measured on where there is no test split; empty where there is one."""
+    data = config.data
+    if data.test_split in split_names(Path(data.root).expanduser()):
+        return ""
+    return f"{data.root} has no split {data.test_split!r}: one in {HELD_OUT} of its images is kept to measure on."
+
+
+def _check_splits(data: DataConfig) -> None:
+    """ValueError for a test split that was asked for by name and is not there."""
+    splits = split_names(Path(data.root).expanduser())
+    if data.test_split not in splits and data.test_split != DataConfig().test_split:
+        raise ValueError(unknown("split", data.test_split, splits, data.root))
 
 
 def _new_classes(origin: Origin, data: DataConfig, merge: bool) -> tuple[str, ...]:

@@ -249,6 +249,8 @@ def find_model(folder: Path) -> Path:
         if not steps:
             raise ValueError(f"The run {folder} has no finished step yet: wait for it, or go on with `sats resume`.")
         return RunFolder(folder).step(steps - 1) / MODEL
+    if is_run(folder / EXTENSION) and not (folder / CONFIG).is_file():
+        raise ValueError(f"{folder} holds an unfinished extension: go on with `sats resume {folder}`.")
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is neither a run nor a model folder: it should hold step-0/ or {CONFIG}.")
     return folder

@@ -32,13 +32,9 @@ if TYPE_CHECKING:
 
     from sats.models.preprocessing import Preprocessing
 
-AUTO = "auto"
-"""The size of a model whose network is the one that its weights hold."""
 RESERVED = "reserved.safetensors"
 MARK = "has_background"
 """Where the network's own configuration says whether its first class is a background."""
-SHAPE = ("depths", "hidden_sizes", "num_attention_heads", "strides", "patch_sizes", "sr_ratios", "mlp_ratios")
-"""What a SegFormer's weights must agree on with the size that was asked for."""
 
 
 def without_auxiliary_head(config: PreTrainedConfig) -> dict[str, bool]:

@@ -1,0 +1,119 @@
+"""``sats data check``: what is wrong with a folder of data, what it holds, what each step would see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from sats.commands.tables import show
+from sats.config import Names
+from sats.types import BACKGROUND, HasBackground, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sats.data.pairs import PairsSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments:
+    """List a data folder's problems, the images of each class and of each step."""
+
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    """The folder that holds the data."""
+    source: str = "folder"
+    """What it is: images/, masks/ and classes.txt, or one of `sats data list`."""
+    protocol: str = ""
+    """A-B: also show the images of each step."""
+    setting: Setting = "overlapped"
+    """Which images a step sees."""
+    classes: Names = ()
+    """Only these classes; the rest is background."""
+    train_split: str = "train"
+    """The split that steps learn from."""
+    has_background: HasBackground = "auto"
+    """Whether class 0 is a background; "auto" goes by its name."""
+    rebuild_index: bool = False
+    """Look through all masks again."""
+
+
+def main(words: Sequence[str]) -> None:
+    """Run ``sats data check``."""
+    check(tyro.cli(CheckArguments, args=words, prog="sats data check", config=(tyro.conf.FlagCreatePairsOff,)))
+
+
+def check(arguments: CheckArguments) -> None:
+    """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
+    from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
+
+    root = arguments.folder.expanduser()
+    sources: dict[str, PairsSource] = {}
+    problems: list[str] = []
+    for split in _splits(arguments, root):
+        try:
+            sources[split] = _open(arguments, root, split)
+        except DataProblemsError as error:
+            problems += [f"{split}: {problem}" for problem in error.problems]
+    if sources:
+        show(class_table(sources))
+    for problem in problems:
+        print(f"- {problem}")
+    if problems:
+        raise ValueError(f"{root} has {len(problems)} problems, listed above.")
+    if arguments.protocol:
+        if arguments.train_split not in sources:
+            raise ValueError(
+                f"{root} has no split {arguments.train_split!r} to learn from: name one with --train-split."
+            )
+        show(step_table(sources[arguments.train_split], arguments.protocol, arguments.setting))
+    print(f"{root}: nothing wrong.")
+
+
+def _splits(arguments: CheckArguments, root: Path) -> list[str]:
+    from sats.data.folder import split_names
+    from sats.data.layouts import LAYOUTS, OWN, check_name
+
+    check_name(arguments.source)
+    return split_names(root) if arguments.source == OWN else list(LAYOUTS[arguments.source].splits)
+
+
+def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:
+    from sats.data.layouts import open_data
+
+    asked = arguments
+    return open_data(asked.source, root, split, asked.classes, asked.has_background, asked.rebuild_index)
+
+
+def class_table(sources: dict[str, PairsSource]) -> Table:
+    """The images that hold each class, by split."""
+    table = Table(title="Images that hold each class", title_justify="left")
+    table.add_column("class", overflow="fold")
+    counts = {}
+    for split, source in sources.items():
+        table.add_column(f"{split} ({len(source)})", justify="right")
+        counts[split] = source.presence().sum(axis=0)
+    for index, name in enumerate(next(iter(sources.values())).classes):
+        table.add_row(escape(name), *[str(count[index]) for count in counts.values()])
+    return table
+
+
+def step_table(source: PairsSource, protocol: str, setting: Setting) -> Table:
+    """The classes that each step learns, and the training images it sees."""
+    from sats.data.stream import assign_images, class_groups
+
+    groups = class_groups(source.classes, protocol, (), (), None)
+    table = Table(title=f"Steps of {protocol}, {setting}", title_justify="left")
+    table.add_column("step", justify="right")
+    table.add_column("learns", overflow="fold")
+    table.add_column("images", justify="right")
+    for index, (group, images) in enumerate(
+        zip(groups, assign_images(source.presence(), groups, setting), strict=True)
+    ):
+        names = ", ".join(escape(source.classes[member]) for member in group if member != BACKGROUND)
+        table.add_row(str(index), names, str(len(images)) if len(images) else "[red]none[/red]")
+    return table
