@@ -383,6 +383,32 @@ def test_mistakes_are_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("model", "folder", "sentence"),
+    [
+        ("nowhere", "data", "There is no folder nowhere, and a name on the hub looks like owner/model"),
+        ("../no/where", "data", "There is no folder ../no/where"),
+        ("model", "nowhere", "nowhere is not a folder: name the one that holds images/"),
+    ],
+)
+def test_wrong_paths_are_one_sentence(
+    model: str,
+    folder: str,
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    foreign(tmp_path / "model", "segformer", CITY)
+    capsys.readouterr()
+    assert main(["extend", model, "--data", folder, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
 def test_new_classes_that_differ_in_case_alone_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = foreign(tmp_path / "model", "segformer", CITY)
     data = make_data(tmp_path / "data", ("background", "Cow", "cow"))

@@ -51,6 +51,8 @@ def open_folder(
 
 def read_classes(root: Path, classes: tuple[str, ...] = (), has_background: HasBackground = "auto") -> tuple[str, ...]:
     """The classes of a `open_folder` with these arguments, the background first, without a look at its images."""
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder: name the one that holds {LAYOUT}.")
     file = root / "classes.txt"
     names = _read_names(file)
     return chosen_classes(names, classes, _begins_with_background(names, has_background), str(file))

@@ -79,7 +79,8 @@ def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], hi
         step=last.step,
         last_step=len(steps) - 1,
         class_table=_table(
-            ("step", "learned", "images"), [_step(index, steps[index], virtual) for index in range(len(history))]
+            ("step", "learned", "images"),
+            [_step(index, step, virtual) for index, step in enumerate(steps[: len(history)])],
         ),
         measured=_measured(config),
         figure_table=_table(("mean over", *[f"step {scores.step}" for scores in history]), figures),

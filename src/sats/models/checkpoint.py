@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from sats.models.preprocessing import Preprocessing
 
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 RESERVED = "reserved.safetensors"
 MARK = "has_background"
 """Where the network's own configuration says whether its first class is a background."""
@@ -71,6 +74,8 @@ def stored_config(weights: str) -> PreTrainedConfig:
     folder = Path(weights)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+    if not folder.exists() and not HUB_NAME.fullmatch(weights):
+        raise ValueError(f"There is no folder {weights}, and a name on the hub looks like owner/model: mend the path.")
     register()
     try:
         with _quiet():
@@ -226,13 +231,17 @@ def reading(what: str) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars, and its warnings about layers that start at random."""
+    """Without transformers' progress bars, its warnings about layers that start at random, and the hub's retries."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub = getLogger("huggingface_hub")
+    level = hub.level
     logging.set_verbosity_error()
+    hub.setLevel(ERROR)
     logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        hub.setLevel(level)
         if bars:
             logging.enable_progress_bar()
