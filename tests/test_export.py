@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForSemanticSegmentation, Dinov2Config
 
 from conftest import tiny_network, tiny_segmenter
@@ -20,8 +21,9 @@ from networks import foreign
 from sats.cli import main
 from sats.models import checkpoint, export
 from sats.models.segmenter import Segmenter
+from test_deeplab import segmenter as deeplab
 from test_extend import make_data
-from test_upernet import VIT, network
+from test_upernet import SWIN, VIT, network
 
 NAMES = ("background", "<b>&", "naïve 🦊")
 
@@ -84,12 +86,18 @@ def test_the_file_is_whole_and_names_its_classes(exported: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["beit", "dpt"])
-def test_a_vit_with_its_own_head_takes_any_batch_of_one_size(family: str, tmp_path: Path) -> None:
-    foreign(tmp_path / "model", family, NAMES)
-    words = ["export", str(tmp_path / "model"), "--size", "64", "64", "--out", str(tmp_path / "model.onnx")]
-    assert main(words) == 0
-    assert largest_difference(tmp_path / "model.onnx", tmp_path / "model", 3, 3, 64, 64) < 1e-4
+@pytest.mark.parametrize("family", ["beit", "dpt", "upernet", "deeplab"])
+def test_the_other_families_take_any_batch_of_any_size_too(family: str, tmp_path: Path) -> None:
+    if family == "deeplab":
+        checkpoint.save(deeplab(), tmp_path / "model")
+    else:
+        foreign(tmp_path / "model", family, NAMES)
+    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx")]) == 0
+    sides = (
+        [(64, 64), (160, 160)] if family == "dpt" else [(64, 160), (131, 90)]
+    )  # transformers' DPT takes squares only
+    for batch, (height, width) in enumerate(sides, start=1):
+        assert largest_difference(tmp_path / "model.onnx", tmp_path / "model", batch, 3, height, width) < 1e-4
 
 
 def test_what_exists_is_not_replaced(exported: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,12 +179,25 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_other_networks_ask_for_a_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint.save(Segmenter(network(Dinov2Config(**VIT, reshape_hidden_states=True)), NAMES), tmp_path / "model")
-    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx")]) == 2
-    assert "name it with --size H W" in capsys.readouterr().err
-    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx"), "--size", "5", "90"]) == 2
+def test_a_size_too_small_for_any_network_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(model), "--out", str(model.parent / "small.onnx"), "--size", "5", "90"]) == 2
     assert "at least 32 pixels, not 5 90" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("bins", "size"), [(1, (3, 4)), (3, (3, 5)), (6, (4, 2)), ((2, 5), (7, 11))])
+def test_pooling_by_matrices_is_adaptive_pooling(bins: int | tuple[int, int], size: tuple[int, int]) -> None:
+    maps = torch.randn(2, 3, *size)
+    torch.testing.assert_close(export.pooled(bins, maps), nn.functional.adaptive_avg_pool2d(maps, bins))
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_take_any_size_says_that_one_may_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network(SWIN).save_pretrained(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "model.onnx")]) == 1
+    assert "For images of one size it may: --size H W." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ class ExportArguments:
     format: Literal["onnx", "hf"] = "onnx"
     """ONNX, checked under onnxruntime; or the folder that transformers reads, without anything of ours."""
     size: Annotated[tuple[int, int], tyro.conf.arg(metavar="H W")] = (0, 0)
-    """ONNX: for images of this height and width only. 0 0: of any size, where the network allows it."""
+    """ONNX: for images of this height and width only. 0 0: of any size."""
     int8: bool = False
     """ONNX: store the weights of linear layers in 8 bits, and say what that costs in mIoU."""
     data: Annotated[str, tyro.conf.arg(metavar="DIR")] = ""
