@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fakes import FakeSource, names, random_source
-from sats.data.stream import (
-    Stream,
-    assign_images,
-    channels_by_name,
-    class_groups,
-    parse_protocol,
-    samples_by_name,
-)
+from sats.data.protocol import class_groups, parse_protocol
+from sats.data.stream import Stream, assign_images, channels_by_name, samples_by_name
 from sats.types import BACKGROUND, IGNORE, Future, Setting
 
 SETTINGS: tuple[Setting, ...] = ("overlapped", "disjoint", "sequential", "partitioned")

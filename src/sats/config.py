@@ -14,7 +14,7 @@ from typeguard import TypeCheckError, check_type
 from sats.config_checks import check
 from sats.errors import unknown
 from sats.methods import METHODS, Method, method_name
-from sats.types import Background, ExemplarLabels, Future, HasBackground, Selection, Setting, Void
+from sats.types import Background, ExemplarLabels, Future, HasBackground, Increment, Selection, Setting, Void
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,17 @@ class DataConfig:
     """Images and masks."""
 
     source: Literal[
-        "scenes", "folder", "voc", "ade20k", "cityscapes", "bdd100k", "camvid", "coco-stuff", "ccp", "idd-lite"
+        "scenes",
+        "folder",
+        "voc",
+        "ade20k",
+        "cityscapes",
+        "cityscapes-cities",
+        "bdd100k",
+        "camvid",
+        "coco-stuff",
+        "ccp",
+        "idd-lite",
     ] = "scenes"
     """Built-in composites of digits, a folder of your own images and masks, or a data set of the field as people have
     it on disk (`sats data list`)."""
@@ -79,18 +89,26 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """Which classes arrive when."""
+    """Which classes, or domains, arrive when."""
 
     protocol: Annotated[str, _short("--protocol")] = "5-1"
     """A-B: step 0 learns A classes, each later step B more."""
+    of: Increment = "classes"
+    """What arrives: classes; or domains, the folders that a split's images are in, all with the same classes."""
     setting: Annotated[Setting, _short("--setting")] = "overlapped"
     """Which images and labels a step sees; see docs/data.md."""
     steps: tuple[Names, ...] = ()
-    """The classes of each step by name, instead of a protocol: a,b c d,e is three steps."""
+    """The classes (or domains) of each step by name, instead of a protocol: a,b c d,e is three steps."""
     order: Names = ()
-    """Every class once, in the order to learn them. Empty: the data's own."""
+    """Every class (or domain) once, in the order to learn them. Empty: the data's own, of domains the alphabet's."""
     order_seed: int | None = None
-    """Shuffle the order of the classes with this seed."""
+    """Shuffle the order with this seed."""
+
+    @property
+    def words(self) -> str:
+        """What arrives when, in a few words."""
+        listed = f"protocol {self.protocol}" if not self.steps else "steps by name"
+        return f"{listed} of domains" if self.of == "domains" else f"{listed}, {self.setting}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +266,7 @@ class RunConfig(Generic[MethodT_co]):
     data: DataConfig = field(default_factory=DataConfig)
     """Images and masks."""
     stream: StreamConfig = field(default_factory=StreamConfig)
-    """Which classes arrive when."""
+    """Which classes, or domains, arrive when."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The network."""
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
+from sats.methods import method_name
 from sats.methods.base import freezes_encoder
 from sats.types import MIN_SIDE
 
@@ -66,8 +67,19 @@ def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
 
 
 def _data_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
-    train = config.train
+    train, domains = config.train, config.stream.of == "domains"
     return [
+        (
+            domains and config.stream.setting != "overlapped",
+            "A setting deals images by their classes, and here domains arrive: leave out stream.setting.",
+        ),
+        (
+            domains and (config.method.needs_new_classes or freezes_encoder(config.method)),
+            (
+                f"Where domains arrive, {method_name(config.method)} has nothing to learn after step 0, which knows "
+                "all classes: choose a method that changes the encoder."
+            ),
+        ),
         (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),
         (
             train.batch_size % train.accumulation > 0,

@@ -89,6 +89,7 @@ RECIPES: dict[str, Callable[[Method], RunConfig[Method]]] = {
         for ending in ("", WITH_MEMORY)
         for data, benchmark in BENCHMARKS.items()
         for protocol in benchmark.protocols
+        if benchmark.exemplars or not ending
     },
 }
 

@@ -39,6 +39,8 @@ HasBackground = Literal["auto", "yes", "no"]
 """Whether a data set's class 0 is a background; "auto" goes by its name."""
 Future = Literal["background", "ignore"]
 """What test pixels of classes not yet learned count as."""
+Increment = Literal["classes", "domains"]
+"""What arrives step by step."""
 Background = Literal["count", "ignore"]
 """Whether test pixels of the background are measured."""
 Void = Literal["ignore", "background"]
@@ -50,7 +52,8 @@ class Step:
     """One stage of the class stream: which of the classifier's channels are old and which are new.
 
     Channel 0 is always background. ``num_old`` counts it from step 1 on; at step 0 nothing is old, so
-    ``num_old`` is 0 and ``num_new`` counts the background. ``num_future`` classes are left to later steps.
+    ``num_old`` is 0 and ``num_new`` counts the background. ``num_future`` classes are left to later steps. A later step
+    that brings a new domain has no new class.
     """
 
     index: int
@@ -59,8 +62,8 @@ class Step:
     num_future: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.index, self.num_old, self.num_future) < 0 or self.num_new < 1:
-            raise ValueError(f"A step needs at least one new class and no negative counts, got {self}.")
+        if min(self.index, self.num_old, self.num_new, self.num_future) < 0 or self.num_seen < 1:
+            raise ValueError(f"A step knows at least one class and has no negative counts, got {self}.")
         if (self.num_old == 0) != (self.index == 0):
             raise ValueError(f"Only step 0 starts without old classes, got {self}.")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sats.commands.tables import show
 from sats.config import Names
-from sats.types import BACKGROUND, HasBackground, Setting
+from sats.types import HasBackground, Increment, Setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,8 @@ class CheckArguments:
     """A-B: also show the images of each step."""
     setting: Setting = "overlapped"
     """Which images a step sees."""
+    of: Increment = "classes"
+    """What arrives: classes, or domains (folders of images)."""
     classes: Names = ()
     """Only these classes; the rest is background."""
     train_split: str = "train"
@@ -70,7 +72,7 @@ def check(arguments: CheckArguments) -> None:
             raise ValueError(
                 f"{root} has no split {arguments.train_split!r} to learn from: name one with --train-split."
             )
-        show(step_table(sources[arguments.train_split], arguments.protocol, arguments.setting))
+        show(step_table(sources[arguments.train_split], arguments.protocol, arguments.setting, arguments.of))
     print(f"{root}: nothing wrong.")
 
 
@@ -102,18 +104,29 @@ def class_table(sources: dict[str, PairsSource]) -> Table:
     return table
 
 
-def step_table(source: PairsSource, protocol: str, setting: Setting) -> Table:
-    """The classes that each step learns, and the training images it sees."""
-    from sats.data.stream import assign_images, class_groups
-
-    groups = class_groups(source.classes, protocol, (), (), None)
-    table = Table(title=f"Steps of {protocol}, {setting}", title_justify="left")
+def step_table(source: PairsSource, protocol: str, setting: Setting, of: Increment) -> Table:
+    """The classes, or domains, that each step learns, and the training images it sees."""
+    table = Table(title=f"Steps of {protocol}, {setting if of == 'classes' else of}", title_justify="left")
     table.add_column("step", justify="right")
     table.add_column("learns", overflow="fold")
     table.add_column("images", justify="right")
-    for index, (group, images) in enumerate(
-        zip(groups, assign_images(source.presence(), groups, setting), strict=True)
-    ):
-        names = ", ".join(escape(source.classes[member]) for member in group if member != BACKGROUND)
-        table.add_row(str(index), names, str(len(images)) if len(images) else "[red]none[/red]")
+    for index, (brought, images) in enumerate(_steps(source, protocol, setting, of)):
+        names = ", ".join(escape(name) for name in brought)
+        table.add_row(str(index), names, str(images) if images else "[red]none[/red]")
     return table
+
+
+def _steps(source: PairsSource, protocol: str, setting: Setting, of: Increment) -> list[tuple[list[str], int]]:
+    """What each step brings, by name, and its number of images."""
+    from sats.data.domains import domains_by_step
+    from sats.data.protocol import class_groups
+    from sats.data.stream import assign_images
+
+    if of == "domains":
+        arriving = domains_by_step(source, protocol)
+        return [(list(group), len(images)) for group, images in zip(arriving.names, arriving.images, strict=True)]
+    groups = class_groups(source.classes, protocol, (), (), None)
+    dealt = assign_images(source.presence(), groups, setting)
+    return [
+        ([source.classes[member] for member in group], len(images)) for group, images in zip(groups, dealt, strict=True)
+    ]

@@ -14,7 +14,7 @@ from sats.commands.data_check import step_table
 from sats.commands.tables import show
 from sats.config import Names
 from sats.progress import progress_bar
-from sats.types import BACKGROUND, IGNORE, Setting
+from sats.types import BACKGROUND, IGNORE, Increment, Setting
 from sats.words import NOTHING, count, names, shown
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class ShowArguments:
     """A-B: also show the images of each step."""
     setting: Setting = "overlapped"
     """Which images a step sees."""
+    of: Increment = "classes"
+    """What arrives: classes, or domains (folders of images)."""
     seed: int = 0
     """Another one draws other images."""
     out: Path = Path("contact-sheet.png")
@@ -62,7 +64,7 @@ def main(words: Sequence[str]) -> None:
     source = open_source(arguments)
     tables = []
     if arguments.protocol:
-        tables.append(step_table(source, arguments.protocol, arguments.setting))
+        tables.append(step_table(source, arguments.protocol, arguments.setting, arguments.of))
     chosen = write_sheet(arguments, source)
     show(class_table(source, arguments.split, arguments.seed), *tables)
     print(sentences(arguments, source, chosen))

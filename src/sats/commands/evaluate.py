@@ -100,8 +100,8 @@ def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None
 
 
 def num_first_of(config: RunConfig[Method] | None) -> int:
-    """How many channels a run's protocol calls old, whatever the method; 0 where there is no run."""
-    if config is None:
+    """How many channels a run's protocol calls old, whatever the method; 0 (all) without a run, and for domains."""
+    if config is None or config.stream.of == "domains":
         return 0
     steps, protocol = config.stream.steps, config.stream.protocol
     return BACKGROUND + 1 + (len(steps[0]) if steps else int(protocol.partition("-")[0]))

@@ -73,6 +73,14 @@ class Extension:
         """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
         return self.new if step.index else (self.background or NOT_LEARNED_YET, *self.old)
 
+    def domains(self, step: Step) -> tuple[str, ...]:  # noqa: ARG002 (as streams have it)
+        """None: classes arrive."""
+        return ()
+
+    def brings(self, step: Step) -> tuple[str, ...]:
+        """The names of the classes that ``step`` brings, without the background."""
+        return self.new if step.index else self.old
+
     def names(self, step: Step) -> tuple[str, ...]:
         """The names of every channel known in ``step``, old ones first."""
         return tuple(name for earlier in self.steps[: step.index + 1] for name in self.new_names(earlier))

@@ -8,7 +8,7 @@ from sats.data.ade20k import ADE20K
 from sats.data.bdd100k import BDD100K
 from sats.data.camvid import CAMVID
 from sats.data.ccp import CCP
-from sats.data.cityscapes import CITYSCAPES
+from sats.data.cityscapes import CITYSCAPES, CITYSCAPES_BY_CITY
 from sats.data.coco_stuff import COCO_STUFF
 from sats.data.folder import open_folder
 from sats.data.idd_lite import IDD_LITE
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sats.types import HasBackground
 
 LAYOUTS: dict[str, Layout] = {
-    layout.name: layout for layout in (VOC, ADE20K, CITYSCAPES, BDD100K, CAMVID, COCO_STUFF, CCP, IDD_LITE)
+    layout.name: layout
+    for layout in (VOC, ADE20K, CITYSCAPES, CITYSCAPES_BY_CITY, BDD100K, CAMVID, COCO_STUFF, CCP, IDD_LITE)
 }
 OWN = "folder"
 """The name of everybody's own data."""

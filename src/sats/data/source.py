@@ -29,6 +29,10 @@ class Source(ABC):
     def key(self, index: int) -> str:
         """A name for image ``index`` that stays the same from run to run."""
 
+    def domain(self, index: int) -> str:
+        """The domain of image ``index``, such as a city: the folders below its split; empty where there are none."""
+        return "/".join(self.key(index).split("/")[1:-1])
+
     @abstractmethod
     def image(self, index: int) -> Image.Image:
         """Image ``index``, in RGB."""

@@ -1,4 +1,4 @@
-"""The class stream: a protocol, a setting and a class order turn a source into steps."""
+"""The class stream: groups of classes, or of domains, and a setting turn a source into steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.errors import unknown
+from sats.data.domains import merged
 from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
 
 if TYPE_CHECKING:
@@ -16,94 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from sats.data.domains import Domains
     from sats.data.saliency import Saliency
     from sats.data.source import Source
     from sats.types import Background, Future, Setting, Step, Void
-
-
-def parse_protocol(protocol: str, num_foreground: int) -> tuple[int, ...]:
-    """How many classes each step of an "A-B" protocol adds: step 0 learns A, each later one B.
-
-    ValueError where it is no protocol, or its steps don't come out even on ``num_foreground`` classes.
-    """
-    if not protocol:
-        raise ValueError(
-            f"Which of the {num_foreground} classes arrive when? Give --protocol A-B (A classes, then B a step), "
-            "or list the steps with --stream.steps."
-        )
-    first, dash, later = protocol.partition("-")
-    if not (dash and first.isdecimal() and later.isdecimal() and int(first) and int(later)):
-        raise ValueError(f"{protocol!r} is no protocol: write A-B, for example 15-1 (15 classes, then 1 a step).")
-    start, size = int(first), int(later)
-    steps, rest = divmod(num_foreground - start, size)
-    if steps < 1 or rest:
-        raise ValueError(
-            f"Protocol {protocol} does not come out even on {num_foreground} classes (background aside): "
-            f"A + k B must be {num_foreground}. {_nearest_protocols(start, size, num_foreground)}"
-            "or list the steps yourself with --stream.steps."
-        )
-    return (start, *[size] * steps)
-
-
-def _nearest_protocols(start: int, size: int, num_foreground: int) -> str:
-    """A suggestion with the nearest A that fits B, where there is one."""
-    fitting = range(num_foreground % size or size, num_foreground, size)
-    if not fitting:
-        return "Choose a smaller B, "
-    return f"Take for example {min(fitting, key=lambda other: abs(other - start))}-{size}, "
-
-
-def class_groups(
-    names: Sequence[str],
-    protocol: str,
-    steps: Sequence[Sequence[str]],
-    order: Sequence[str],
-    order_seed: int | None,
-) -> tuple[tuple[int, ...], ...]:
-    """The source's class indices that each step learns, without the background.
-
-    ``names`` are the source's classes, background first. ``steps`` lists classes by name and overrides the rest;
-    otherwise ``protocol`` cuts the classes in their own order, in ``order`` (every class once), or shuffled
-    by ``order_seed``.
-    """
-    if steps:
-        return tuple(tuple(_indices(group, names)) for group in _without_repeats(steps))
-    foreground = _ordered(names, order, order_seed)
-    ends = np.cumsum(parse_protocol(protocol, len(foreground)))
-    return tuple(tuple(foreground[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True))
-
-
-def _ordered(names: Sequence[str], order: Sequence[str], order_seed: int | None) -> list[int]:
-    """The indices of every class but the background, in the order in which they are learned."""
-    foreground = list(range(BACKGROUND + 1, len(names)))
-    if order:
-        if repeated := _repeated(order):
-            raise ValueError(f"The class order must name every class once; named again: {repeated}.")
-        if missing := sorted(set(names[BACKGROUND + 1 :]) - set(order)):
-            raise ValueError(f"The class order must name every class once; missing: {', '.join(missing)}.")
-        return _indices(order, names)
-    if order_seed is not None:
-        return [int(index) for index in np.random.default_rng(order_seed).permutation(foreground)]
-    return foreground
-
-
-def _without_repeats(steps: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
-    if repeated := _repeated([name for group in steps for name in group]):
-        raise ValueError(f"A class can be learned once only; listed twice in the steps: {repeated}.")
-    return steps
-
-
-def _repeated(names: Sequence[str]) -> str:
-    return ", ".join(sorted({name for name in names if names.count(name) > 1}))
-
-
-def _indices(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
-    indices = []
-    for name in wanted:
-        if name not in names[BACKGROUND + 1 :]:
-            raise ValueError(unknown("class", name, names[BACKGROUND + 1 :], "the data"))
-        indices.append(names.index(name))
-    return indices
 
 
 def assign_images(
@@ -259,7 +175,8 @@ class Stream:
 
     ``groups`` lists the source's class indices that each step learns; channels of the model follow that order,
     after the background. ``all_at_once`` makes one step of them, with every label: joint training. The images of
-    the first ``learned`` steps may be gone. ``void`` says what pixels of IGNORE are in training.
+    the first ``learned`` steps may be gone. ``void`` says what pixels of IGNORE are in training. Where ``domains``
+    arrive, each step sees their images with every label, and step 0 learns all classes.
     """
 
     def __init__(
@@ -273,24 +190,38 @@ class Stream:
         learned: int = 0,
         *,
         void: Void = "ignore",
+        domains: Domains | None = None,
     ) -> None:
         self.train_source, self.test_source, self.setting = train, test, setting
         self._void = BACKGROUND if void == "background" else IGNORE
         self.num_first = BACKGROUND + 1 + len(groups[0])
         if all_at_once:
             groups = [[index for group in groups for index in group]]
+            domains = merged(domains) if domains else None
         self.groups = [list(group) for group in groups]
         self.steps = steps_of([len(group) for group in self.groups])
-        self._images = assign_images(train.presence(), self.groups, setting, seed)
-        for group, images in zip(self.groups[learned:], self._images[learned:], strict=True):
-            if not len(images):
+        self._domains = domains
+        self._images = domains.images if domains else assign_images(train.presence(), self.groups, setting, seed)
+        self._refuse_without_images(self.steps[learned:])
+
+    def _refuse_without_images(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if not len(self._images[step.index]):
                 raise ValueError(
-                    f"No training image for the step that learns {', '.join(self._name(index) for index in group)} "
-                    f"(setting {setting}): leave these classes out, or add images that hold them."
+                    f"No training image for the step that brings {', '.join(self.brings(step))} "
+                    f"(setting {self.setting}): leave these out, or add images that hold them."
                 )
 
     def _name(self, index: int) -> str:
         return self.train_source.classes[index]
+
+    def domains(self, step: Step) -> tuple[str, ...]:
+        """The names of the domains that ``step`` brings; none where classes arrive."""
+        return self._domains.names[step.index] if self._domains else ()
+
+    def brings(self, step: Step) -> tuple[str, ...]:
+        """The names of what ``step`` brings: domains, or classes without the background."""
+        return self.domains(step) or tuple(self._name(index) for index in self.groups[step.index])
 
     def new_names(self, step: Step) -> tuple[str, ...]:
         """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
@@ -302,12 +233,15 @@ class Stream:
         return tuple(name for earlier in self.steps[: step.index + 1] for name in self.new_names(earlier))
 
     def train_samples(self, step: Step) -> Samples:
-        """The step's training images; old classes are background in their labels (but not in "sequential")."""
+        """The step's training images; old classes are background in their labels.
+
+        Not so in the setting "sequential", nor where domains arrive.
+        """
         return Samples(self.train_source, self._images[step.index], self.own_labels(step))
 
     def own_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] in ``step``'s own training labels."""
-        first = 0 if self.setting == "sequential" else step.index
+        first = 0 if self.setting == "sequential" or self._domains else step.index
         return self._train_table(first, step.index)
 
     def seen_labels(self, step: Step) -> NDArray[np.uint8]:

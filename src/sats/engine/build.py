@@ -6,18 +6,22 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sats.data.domains import domains_by_step
 from sats.data.extension import Extension
 from sats.data.folder import open_folder, split_names
 from sats.data.layouts import open_data
 from sats.data.loader import TrainLoader, sensible_workers
+from sats.data.protocol import all_first, class_groups
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
-from sats.data.stream import Stream, class_groups
+from sats.data.stream import Stream
 from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
 from sats.models.creation import create
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from sats.config import RunConfig
@@ -41,19 +45,26 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     return open_data(data.source, root, split, data.classes, data.has_background, data.rebuild_index)
 
 
-def build_stream(config: RunConfig[Method], learned: int = 0) -> Stream | Extension:
+def build_stream(
+    config: RunConfig[Method], learned: int = 0, domains: Sequence[Sequence[str]] = ()
+) -> Stream | Extension:
     """The steps of the data under the configured protocol, setting and class order; or those of an extension.
 
-    The images of the first ``learned`` steps may be gone.
+    The images of the first ``learned`` steps may be gone. ``domains`` are those of each step, where that is known.
     """
     if config.extends.checkpoint:
         return build_extension(config)
     train = open_source(config, config.data.train_split)
     test = open_source(config, config.data.test_split)
     settings = config.stream
-    groups = class_groups(train.classes, settings.protocol, settings.steps, settings.order, settings.order_seed)
-    at_once = config.method.data == "all"
-    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned, void=config.data.void)
+    at_once, void = config.method.data == "all", config.data.void
+    when = (settings.protocol, domains or settings.steps, settings.order, settings.order_seed)
+    if settings.of == "domains":
+        arriving = domains_by_step(train, *when, learned=learned)
+        groups = all_first(train.classes, len(arriving.names))
+        return Stream(train, test, groups, all_at_once=at_once, learned=learned, void=void, domains=arriving)
+    groups = class_groups(train.classes, *when)
+    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned, void=void)
 
 
 def build_extension(config: RunConfig[Method]) -> Extension:

@@ -97,9 +97,8 @@ def _data(config: RunConfig[Method]) -> str:
     source = "the built-in scenes" if data.source == "scenes" else f"the folder {_text(Path(data.root).name)}"
     if config.method.data == "all":
         return f"{source}, all classes at once"
-    steps = f"protocol {_text(stream.protocol)}" if not stream.steps else "steps listed by name"
     memory = f", with a memory of {count(config.memory.size, 'exemplar')}" if config.memory.size else ""
-    return f"{source}, {steps}, {stream.setting}, seed {config.seed}{memory}"
+    return f"{source}, {_text(stream.words)}, seed {config.seed}{memory}"
 
 
 def _measured(config: RunConfig[Method]) -> str:
@@ -141,7 +140,7 @@ def _virtual(config: RunConfig[Method]) -> frozenset[str]:
 
 
 def _step(index: int, step: dict[str, object], virtual: frozenset[str]) -> tuple[str, ...]:
-    learned = step["learns"]
+    learned = step.get("domains", step["learns"])
     names = [_text(name) for name in learned if name not in virtual] if isinstance(learned, list) else []
     return str(index), listed(names), str(step["images"] or NOTHING)
 

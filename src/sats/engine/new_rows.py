@@ -23,7 +23,7 @@ def start_new_rows(run: Run, model: Segmenter, step: Step, loader: TrainLoader) 
     """Make the new rows of the grown ``model`` where the method's init asks for more than the old rows tell."""
     if pretunes(run.method, step):
         pretune(run, model, step, loader)
-    elif step.index > 0 and run.method.init == "teacher":
+    elif step.index > 0 and step.num_new > 0 and run.method.init == "teacher":
         model.classifier.mix_old(teacher_shares(run, model, step, loader))
 
 

@@ -99,6 +99,10 @@ class RunFolder:
         path = self.path / STEPS
         return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
+    def domains(self) -> tuple[tuple[str, ...], ...]:
+        """The domains that each step brings, as written down when the run began; empty where there are none."""
+        return tuple(tuple(names) for step in self.steps() if isinstance(names := step.get("domains"), list))
+
     def num_steps(self) -> int:
         """How many steps the run has; 0 while that is not known, as its data was not opened yet."""
         return len(self.steps())

@@ -55,7 +55,8 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     accelerator = processes.make_accelerator(config.train.precision)
     log = log or Log(folder.metrics_path, quiet=not launch.is_main())
     with processes.main_first():  # it looks through the data and meets the mistakes; the others find all in order
-        run = Run(config, folder, build.build_stream(config, len(folder.scores())), accelerator, log)
+        stream = build.build_stream(config, len(folder.scores()), folder.domains())
+        run = Run(config, folder, stream, accelerator, log)
         if launch.is_main():
             begin(run)
     if config.extends.checkpoint and not folder.scores():
@@ -82,10 +83,14 @@ def begin(run: Run) -> None:
 
 
 def write_steps(run: Run) -> None:
-    """Write down which classes each step learns, and from how many images."""
+    """Write down which classes each step learns, from which domains if they arrive, and from how many images."""
     learned = run.folder.steps()[: len(run.folder.scores())]  # stays as it was: those images may be gone
     steps = learned + [
-        {"learns": run.stream.new_names(step), "images": len(run.stream.train_samples(step))}
+        {
+            "learns": run.stream.new_names(step),
+            "images": len(run.stream.train_samples(step)),
+            **({"domains": domains} if (domains := run.stream.domains(step)) else {}),
+        }
         for step in run.stream.steps[len(learned) :]
     ]
     run.folder.write(STEPS, json.dumps(steps, indent=2, ensure_ascii=False) + "\n")
@@ -103,7 +108,7 @@ def train_step(run: Run, step: Step) -> None:
     loader = dataclasses.replace(make_loader(run, step), exemplars=memory.exemplars(run, step))
     rehearse_batch(model, loader.micro_batch_size)
     material = f"{len(loader.samples)} images{memory.described(run, step)}"
-    run.log.say(f"Step {step.index}: learning {', '.join(model.classes[step.new])} on {material}")
+    run.log.say(f"Step {step.index}: learning {', '.join(run.stream.brings(step))} on {material}")
     with processes.main_first():  # it removes broken checkpoints
         saved = saved_progress(run, step)
     if saved is None:

@@ -51,6 +51,8 @@ class Method(ABC):
     """Whether `losses` reads ``batch.salient``."""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """The least and the most that a number may be, by its field's dotted name; every other one is at least 0."""
+    needs_new_classes: ClassVar[bool] = False
+    """Whether a step that brings a new domain of known classes gives it nothing to learn."""
     always_freezes: ClassVar[bool] = False
     """Whether the encoder learns nothing after step 0, whatever the settings."""
 
@@ -146,7 +148,7 @@ def needs_teacher(method: Method, step: Step) -> bool:
 
 def pretunes(method: Method, step: Step) -> bool:
     """Whether new rows of the classifier are pre-tuned before ``step`` (NeST)."""
-    return step.index > 0 and method.init == "nest"
+    return step.index > 0 and step.num_new > 0 and method.init == "nest"
 
 
 def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:

@@ -28,6 +28,7 @@ class Dft(Method, name="dft"):
     code's argmax leaves it wrong.
     """
 
+    needs_new_classes: ClassVar[bool] = True
     always_freezes: ClassVar[bool] = True
 
     init: Init = "reserved"

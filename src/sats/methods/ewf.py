@@ -32,6 +32,7 @@ class Ewf(Method, name="ewf"):
     """
 
     uses_teacher: ClassVar[bool] = True
+    needs_new_classes: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"pod.scales": (1, math.inf)}
 
     base: Literal["mib", "plop"] = "mib"

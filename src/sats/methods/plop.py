@@ -47,7 +47,7 @@ class Pod:
             [*student.features, logits],
             self.scales,
             self.factor,
-            schedule=math.sqrt(step.num_seen / step.num_new),
+            schedule=math.sqrt(step.num_seen / (step.num_new or step.num_seen)),
             logits_factor=self.logits_factor,
         )
 
@@ -60,7 +60,8 @@ class Plop(Method, name="plop"):
     background's. Deviations: the maps are the encoder's stages as it returns them and the logits, five with SegFormer;
     the published six are four ResNet stages before their last activation, the head's output and the logits. An encoder
     with one scale gives as many maps as feature maps it returns. Only pixels labelled background count in a; the
-    code counts labels of old classes (of exemplars, say) as background too.
+    code counts labels of old classes (of exemplars, say) as background too. Where domains arrive, a and POD's
+    schedule are 1.
     """
 
     uses_teacher: ClassVar[bool] = True
@@ -77,9 +78,10 @@ class Plop(Method, name="plop"):
         learned = losses.cross_entropy(student.pixel_logits, targets)
         if teacher is None:
             return {"cross_entropy": learned.mean()}
-        factor = sure_share(batch.labels, targets)
+        if context.step.num_new:
+            learned = sure_share(batch.labels, targets)[:, None, None] * learned
         return {
-            "cross_entropy": (factor[:, None, None] * learned).mean(),
+            "cross_entropy": learned.mean(),
             "pod": self.pod.loss(context, student, teacher),
         }
 

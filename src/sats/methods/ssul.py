@@ -30,6 +30,7 @@ class Ssul(Method, name="ssul"):
     """
 
     uses_teacher: ClassVar[bool] = True
+    needs_new_classes: ClassVar[bool] = True
     uses_saliency: ClassVar[bool] = True
     always_freezes: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"sure": (0, 1)}

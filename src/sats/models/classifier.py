@@ -28,11 +28,22 @@ def with_virtual_background(logits: Tensor) -> Tensor:
     return functional.pad(logits, (0, 0, 0, 0, BACKGROUND + 1, 0), value=VIRTUAL_LOGIT)
 
 
+def fresh_rows(channels: int, rows: int, device: torch.device | None = None) -> tuple[nn.Parameter, nn.Parameter]:
+    """The weight and bias of so many rows, as a convolution starts; those of no row do not learn."""
+    if rows == 0:
+        shapes = (0, channels, 1, 1), (0,)
+        weight, bias = (nn.Parameter(torch.empty(shape, device=device), requires_grad=False) for shape in shapes)
+        return weight, bias
+    weight, bias = nn.Conv2d(channels, rows, kernel_size=1, device=device).parameters()
+    return weight, bias
+
+
 class GrowingClassifier(nn.Module):
     """A 1x1 convolution whose rows come in groups, one for each step; group 0 begins with the background.
 
-    A model that was trained without a background ``has_background`` False: channel 0 is then virtual, a constant logit
-    without a row, and group 0 has one row less than channels.
+    A group is empty where a step brought no new class. For a model that was trained without a background,
+    ``has_background`` is False: channel 0 is then virtual, a constant logit without a row, and group 0 has one row less
+    than channels.
 
     Groups are parameters of their own, so that old rows can be frozen, get another learning rate or weigh
     in a regulariser by themselves. ``weights[k]`` is [classes of step k, channels, 1, 1], ``biases[k]``
@@ -47,11 +58,11 @@ class GrowingClassifier(nn.Module):
         super().__init__()
         self.has_background = has_background
         rows = [size - self._virtual * (step == 0) for step, size in enumerate(groups)]
-        if not rows or min(rows) < 1:
-            raise ValueError(f"A classifier needs at least one class in each group, got {tuple(groups)}.")
-        convolutions = [nn.Conv2d(channels, size, kernel_size=1) for size in rows]
-        self.weights = nn.ParameterList([convolution.weight for convolution in convolutions])
-        self.biases = nn.ParameterList([convolution.bias for convolution in convolutions])
+        if not rows or rows[0] < 1 or min(rows) < 0:
+            raise ValueError(f"A classifier needs at least one class in its first group, got {tuple(groups)}.")
+        fresh = [fresh_rows(channels, size) for size in rows]
+        self.weights = nn.ParameterList([weight for weight, _ in fresh])
+        self.biases = nn.ParameterList([bias for _, bias in fresh])
         self.register_parameter("reserved_weight", None)
         self.register_parameter("reserved_bias", None)
 
@@ -135,8 +146,7 @@ class GrowingClassifier(nn.Module):
     def _fresh(self, rows: int) -> tuple[nn.Parameter, nn.Parameter]:
         """The weight and bias of so many new rows, as a convolution starts."""
         first = self.weights[0]
-        weight, bias = nn.Conv2d(first.shape[1], rows, kernel_size=1, device=first.device).parameters()
-        return weight, bias
+        return fresh_rows(first.shape[1], rows, first.device)
 
     def _copy_reserved(self, weight: Tensor, bias: Tensor) -> None:
         if self.reserved_weight is None or self.reserved_bias is None:

@@ -47,7 +47,8 @@ def heat_map(run: RunRecord) -> HeatMap:
     """IoU of each class after each step."""
     groups = run.learned()
     titles = [("once" if run.is_joint else str(scores.step)) for scores in run.history]
-    remarks = [f"learns {', '.join(shown(name, 40) for name in group[:12])}" for group in groups]
+    brought = run.domains or groups
+    remarks = [f"learns {', '.join(shown(name, 40) for name in group[:12])}" for group in brought[: len(groups)]]
     begins = {group[0] for group in groups[1:] if group}
     rows = [
         HeatRow(shown(name), name in begins, tuple(_cell(scores, name) for scores in run.history))

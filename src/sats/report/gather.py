@@ -37,6 +37,7 @@ class RunRecord:
     """One run as far as it is: ``history`` holds the scores of its finished steps, at least one.
 
     ``name`` tells it from the others of the report. ``num_steps`` are planned, 0 where that is not known.
+    ``domains`` are those of each planned step; none where classes arrive.
     """
 
     name: str
@@ -44,6 +45,7 @@ class RunRecord:
     config: RunConfig[Method]
     history: tuple[Scores, ...]
     num_steps: int
+    domains: tuple[tuple[str, ...], ...]
     losses: tuple[LoggedLoss, ...]
     environment: dict[str, object]
 
@@ -116,7 +118,7 @@ def read_run(path: Path, name: str) -> RunRecord:
     folder = open_run(path)
     config = folder.config()
     try:
-        history, num_steps = folder.scores(), folder.num_steps()
+        history, num_steps, domains = folder.scores(), folder.num_steps(), folder.domains()
         environment = read_environment(path / "environment.json")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
@@ -125,7 +127,8 @@ def read_run(path: Path, name: str) -> RunRecord:
             f"{path} has no finished step yet, so there is nothing to report: wait for it, or go on with "
             f"`sats resume {path}`."
         )
-    return RunRecord(name, folder, config, tuple(history), num_steps, read_losses(folder.metrics_path), environment)
+    losses = read_losses(folder.metrics_path)
+    return RunRecord(name, folder, config, tuple(history), num_steps, domains, losses, environment)
 
 
 def read_environment(path: Path) -> dict[str, object]:

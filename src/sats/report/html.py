@@ -109,8 +109,7 @@ def subtitle(runs: Sequence[RunRecord]) -> str:
     for run in runs:
         data, stream = run.config.data, run.config.stream
         source = "scenes" if data.source == "scenes" else shown(data.root)
-        steps = "steps by name" if stream.steps else f"protocol {shown(stream.protocol)}"
-        parts.append(f"{source}, {steps}, {stream.setting}")
+        parts.append(f"{source}, {shown(stream.words)}")
     return " · ".join(dict.fromkeys(parts))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Figure = Callable[[RunRecord], float | None]
 
 SPACE = "\N{NO-BREAK SPACE}"
-MOST_COMPARED = 5
+MOST_COMPARED, MOST_NAMED = 5, 20
 """Runs that a sentence names; of more it names the highest and the lowest."""
 
 
@@ -99,7 +99,7 @@ def _data_obstacles(runs: Sequence[RunRecord], common: Sequence[str]) -> list[st
 
 def _stream_obstacles(runs: Sequence[RunRecord]) -> list[str]:
     streams = [run.config.stream for run in runs]
-    if len({(stream.steps or (stream.protocol, stream.order, stream.order_seed)) for stream in streams}) < 2:
+    if len({(stream.of, stream.steps or (stream.protocol, stream.order, stream.order_seed)) for stream in streams}) < 2:
         return []
     return ["The runs learn in different steps or in another order, so that “old” and “new” are not the same classes."]
 
@@ -178,16 +178,21 @@ def learning(run: RunRecord) -> str:
     classes = count(len(everything), "class", "classes")
     if run.is_joint:
         return f"Learned {classes} at once: {names(everything)}. Old and new are those of its protocol."
+    if run.domains:
+        found = "; then from ".join(names(group) for group in run.domains[: len(groups)])
+        return f"Learned {classes} from {found}."
     if len(groups) == 1:
         return f"Learned {classes} in step 0: {names(everything)}."
-    later = groups[1:]
-    if len(everything) > 20:
-        sizes = sorted({len(group) for group in later})
-        each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        parts = f"{len(groups[0])} first, then {each} a step"
-    else:
-        parts = f"first {names(groups[0])}; then {'; '.join(names(group) for group in later)}"
-    return f"Learned {classes} in {count(len(groups), 'step')}: {parts}."
+    return f"Learned {classes} in {count(len(groups), 'step')}: {_step_by_step(*groups)}."
+
+
+def _step_by_step(first: tuple[str, ...], *later: tuple[str, ...]) -> str:
+    """Which classes each step learned, or how many where they are many."""
+    if len(first) + sum(map(len, later)) <= MOST_NAMED:
+        return f"first {names(first)}; then {'; '.join(names(group) for group in later)}"
+    sizes = sorted({len(group) for group in later})
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return f"{len(first)} first, then {each} a step"
 
 
 def progress(run: RunRecord) -> list[str]:
@@ -202,6 +207,8 @@ def keeping(run: RunRecord) -> list[str]:
     """What was kept of the old classes, and what the new ones reach."""
     if run.kept is None:
         return []
+    if run.domains:
+        return [f"mIoU is {percent(run.kept)}{SPACE}% of what it was after step 0 ({_change(run, 'all')})."]
     text = f"Of the old classes' mIoU {percent(run.kept)}{SPACE}% was kept ({_change(run, 'old')}"
     if run.first.miou["old_without_background"] is not None:
         text += f"; without the background {_change(run, 'old_without_background')}"
