@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from sats.cli import main
-from sats.data import archives
+from sats.data import archives, ccp
 from sats.data.archives import check_digest, unpack
 from sats.data.layouts import LAYOUTS
 from sats.errors import RunError
@@ -166,6 +167,51 @@ def test_an_archive_becomes_a_data_set(tmp_path: Path, capsys: pytest.CaptureFix
     assert "vehicles" in capsys.readouterr().out
     assert main(["data", "prepare", "idd-lite", "--from", str(archive), "--out", str(out)]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def matlab(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    savemat(buffer, arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:.* images in its split")
+def test_ccps_matlab_files_become_masks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ccp, "TESTED", 2)
+    home, numbers = "clothing-co-parsing-master", range(1, 7)
+    masks = {f"{number:04}": np.full((32, 40), number, dtype=np.uint8) for number in numbers}
+    photos = {f"{home}/photos/{name}.jpg": picture(0, "RGB", "JPEG") for name in [*masks, "1005"]}
+    labels = {f"{home}/annotations/pixel-level/{name}.mat": matlab(groundtruth=mask) for name, mask in masks.items()}
+    archive = make_zip(tmp_path / f"{home}.zip", {**photos, **labels})
+    out = tmp_path / "out"
+    words = ["data", "prepare", "ccp", "--from", str(archive), "--out", str(out)]
+    assert main(words) == 0
+    assert "val: 2 of 204 images, nothing wrong." in capsys.readouterr().out
+    found = {path.stem: np.asarray(Image.open(path)) for path in (out / "ccp" / "masks").rglob("*.png")}
+    assert found.keys() == masks.keys()
+    assert all(np.array_equal(found[name], masks[name]) for name in masks)
+    with pytest.raises(ValueError, match="ccp is there already"):
+        ccp.convert(out)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"no MATLAB file", "cannot be read as an annotation"),
+        (matlab(tags=np.zeros((2, 1), dtype=np.uint8)), "cannot be read as an annotation"),
+        (matlab(groundtruth=np.full((2, 2), 59, dtype=np.uint8)), "is no mask of ids 0 to 58"),
+        (matlab(groundtruth=np.zeros((2, 2))), "is no mask of ids 0 to 58"),
+    ],
+)
+def test_a_broken_annotation_of_ccp_leaves_nothing(content: bytes, told: str, tmp_path: Path) -> None:
+    labels = tmp_path / "clothing-co-parsing-master" / "annotations" / "pixel-level"
+    labels.mkdir(parents=True)
+    (labels / "0001.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"0001\.mat {told}"):
+        ccp.convert(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["clothing-co-parsing-master"]
 
 
 def test_a_wrong_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

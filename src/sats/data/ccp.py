@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
-from sats.data.layout import Layout, home_of
+import numpy as np
+from PIL import Image
+
+from sats.data.layout import Archive, Layout, home_of
 from sats.data.pairs import Place, pair_up
+from sats.files import building, saving
+from sats.progress import progress_bar
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from sats.data.layout import Found
 
@@ -22,9 +31,51 @@ CLASSES = (
 )  # fmt: skip
 
 
+ARCHIVE = "clothing-co-parsing-master"
+TESTED = 204
+"""Images to test on; there is no official split."""
+
+
 def _find(root: Path, split: str) -> Found:
     home = home_of(root, "masks", ("ccp",))
     return pair_up(Place(split, home / "images" / split, home / "masks" / split))
+
+
+def convert(root: Path) -> None:
+    """Make ccp/ of the photos and the MATLAB files in what GitHub gives of the data set, all of it or nothing.
+
+    ValueError if it is there already, or a file is no annotation.
+    """
+    home = root / ARCHIVE
+    made = root / "ccp"
+    if made.exists():
+        raise ValueError(f"{made} is there already, and nothing is replaced: choose another --out.")
+    annotations = sorted((home / "annotations" / "pixel-level").glob("*.mat"))
+    if not annotations:
+        raise ValueError(f"{home / 'annotations' / 'pixel-level'} holds no .mat files: unpack {ARCHIVE}.zip again.")
+    tested = set(sorted(annotations, key=lambda path: hashlib.sha256(path.stem.encode()).digest())[:TESTED])
+    with saving(made), building(made) as beside:
+        for path in progress_bar(annotations, "converting masks", len(annotations)):
+            split = "val" if path in tested else "train"
+            for part in ("images", "masks"):
+                (beside / part / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_mask(path)).save(beside / "masks" / split / f"{path.stem}.png")
+            photo = f"{path.stem}.jpg"
+            shutil.copyfile(home / "photos" / photo, beside / "images" / split / photo)
+
+
+def _mask(path: Path) -> NDArray[np.uint8]:
+    """The class of every pixel, as an annotation has it."""
+    from scipy.io import loadmat  # a quarter of a second that no other data set needs
+    from scipy.io.matlab import MatReadError
+
+    try:
+        found = np.asarray(loadmat(path, variable_names="groundtruth")["groundtruth"])
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
+        raise ValueError(f"{path} cannot be read as an annotation ({error}): unpack the archive again.") from error
+    if found.ndim != 2 or found.dtype != np.uint8 or found.max(initial=0) >= len(CLASSES):
+        raise ValueError(f"{path} is no mask of ids 0 to {len(CLASSES) - 1}: unpack the archive again.")
+    return found
 
 
 CCP = Layout(
@@ -38,5 +89,9 @@ CCP = Layout(
 DIR/images/train/0001.jpg    or all of it below DIR/ccp/
 DIR/masks/train/0001.png     ids 0 to 58
 DIR/images/val/..., DIR/masks/val/...    the 1,004 images with labelled pixels; no split of them is official""",
-    origin="https://github.com/bearpaw/clothing-co-parsing (Apache-2.0); its pixel-level annotations are MATLAB files",
+    origin="""\
+clothing-co-parsing-master.zip, as GitHub gives https://github.com/bearpaw/clothing-co-parsing (Apache-2.0); its
+pixel-level annotations are MATLAB files, which `sats data prepare` makes masks of""",
+    archives=(Archive(name=f"{ARCHIVE}.zip"),),
+    finish=convert,
 )

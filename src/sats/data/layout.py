@@ -38,7 +38,8 @@ class Layout:
     ``classes`` are its names in the order of their ids, the background first where ``has_background``; ``ids`` gives,
     for each raw id of a mask, its place among them, or IGNORE (default: one after the other). ``find`` pairs the files
     of a split below a root; ``splits`` says how many there are. ``tree`` is the layout in words, ``origin`` where to
-    get it and under what terms, ``archives`` what `sats data prepare` unpacks.
+    get it and under what terms, ``archives`` what `sats data prepare` unpacks, and ``finish`` what it does with the
+    folder afterwards.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Layout:
     origin: str
     ids: Mapping[int, int] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
+    finish: Callable[[Path], None] | None = None
 
 
 def open_layout(
