@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sats.data.arrivals import by_class
 from sats.data.source import Source
-from sats.types import IGNORE
+from sats.data.stream import Stream, Test
+from sats.types import IGNORE, Setting, Void
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,16 @@ def random_source(num_foreground: int, images: int, seed: int = 0, size: tuple[i
         mask = rng.choice([*some, IGNORE], size=size).astype(np.uint8)
         masks.append(mask)
     return FakeSource(tuple(masks), names(num_foreground))
+
+
+def stream_of(
+    source: Source,
+    groups: Sequence[Sequence[int]],
+    setting: Setting = "overlapped",
+    learned: int = 0,
+    all_at_once: bool = False,
+    void: Void = "ignore",
+) -> Stream:
+    """The source's classes in groups; it is measured on as well."""
+    arrivals = by_class(source, groups, setting)
+    return Stream(source, [Test(source)], arrivals, learned, all_at_once=all_at_once, void=void)

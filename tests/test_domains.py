@@ -19,8 +19,8 @@ from sats.config import RunConfig
 from sats.config_checks import check
 from sats.data.domains import domains_by_step
 from sats.data.layouts import open_data
-from sats.data.protocol import all_first, parse_protocol
-from sats.data.stream import Stream
+from sats.data.protocol import parse_protocol
+from sats.data.stream import Stream, Test
 from sats.engine import train as engine
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder
@@ -49,12 +49,10 @@ def cities(images: int = 12) -> Cities:
 
 def test_domains_are_the_folders_of_images_in_alphabetical_order() -> None:
     arriving = domains_by_step(cities(), "1-1")
-    assert arriving.names == (("<b>ulm</b>",), ("aachen",), ("zürich",))
-    assert [images.tolist() for images in arriving.images] == [[1, 4, 7, 10], [0, 3, 6, 9], [2, 5, 8, 11]]
-    assert domains_by_step(cities(), "", order_seed=1, steps=[["zürich"], ["aachen"]]).names == (
-        ("zürich",),
-        ("aachen",),
-    )
+    assert [arrival.domains for arrival in arriving] == [("<b>ulm</b>",), ("aachen",), ("zürich",)]
+    assert [arrival.images.tolist() for arrival in arriving] == [[1, 4, 7, 10], [0, 3, 6, 9], [2, 5, 8, 11]]
+    named = domains_by_step(cities(), "", steps=[["zürich"], ["aachen"]])
+    assert [arrival.domains for arrival in named] == [("zürich",), ("aachen",)]
     with pytest.raises(ValueError, match="come out even on 3 domains: A \\+ k B must be 3"):
         domains_by_step(cities(), "2-2")
     with pytest.raises(ValueError, match="no domain 'zurich' in the data; did you mean 'zürich'"):
@@ -65,7 +63,7 @@ def test_domains_are_the_folders_of_images_in_alphabetical_order() -> None:
 
 def test_every_step_sees_all_labels_of_its_own_images() -> None:
     source = cities()
-    stream = Stream(source, source, all_first(source.classes, 2), domains=domains_by_step(source, "1-2"))
+    stream = Stream(source, [Test(source)], domains_by_step(source, "1-2"))
     first, second = stream.steps
     assert (first.num_seen, second.num_new, second.num_seen) == (5, 0, 5)
     assert (stream.domains(second), stream.new_names(second)) == (("aachen", "zürich"), ())
@@ -74,9 +72,7 @@ def test_every_step_sees_all_labels_of_its_own_images() -> None:
     assert samples.indices.tolist() == [0, 2, 3, 5, 6, 8, 9, 11]
     for position, index in enumerate(samples.indices.tolist()):
         np.testing.assert_array_equal(samples[position][1], source.mask(index))
-    joint = Stream(
-        source, source, all_first(source.classes, 2), all_at_once=True, domains=domains_by_step(source, "1-2")
-    )
+    joint = Stream(source, [Test(source)], domains_by_step(source, "1-2"), all_at_once=True)
     assert joint.train_samples(joint.steps[0]).indices.tolist() == list(range(12))
 
 
@@ -84,10 +80,10 @@ def test_images_of_learned_domains_may_be_gone() -> None:
     source = cities()
     left = Cities(source.masks[:1], source.classes)  # of aachen alone
     arriving = domains_by_step(left, "2-1", [["zürich", "<b>ulm</b>"], ["aachen"]], learned=1)
-    stream = Stream(left, left, all_first(source.classes, 2), domains=arriving, learned=1)
+    stream = Stream(left, [Test(left)], arriving, learned=1)
     assert stream.train_samples(stream.steps[1]).indices.tolist() == [0]
     with pytest.raises(ValueError, match="No training image for the step that brings zürich, <b>ulm</b>"):
-        Stream(left, left, all_first(source.classes, 2), domains=arriving)
+        Stream(left, [Test(left)], arriving)
 
 
 @pytest.fixture(scope="module")

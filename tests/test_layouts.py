@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sats.cli import main
+from sats.data.arrivals import assign_images
 from sats.data.layout import Layout, open_layout
 from sats.data.layouts import LAYOUTS
 from sats.data.pairs import PairsSource
 from sats.data.protocol import class_groups
-from sats.data.stream import assign_images
 from sats.engine.run_folder import RunFolder
 from sats.types import IGNORE, NOT_LEARNED_YET
 

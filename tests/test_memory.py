@@ -14,11 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fakes import FakeSource, names, random_source
+from fakes import FakeSource, names, random_source, stream_of
 from sats.config import MemoryConfig
+from sats.data.arrivals import assign_images
 from sats.data.copies import CopySource, copy_exemplar, discard_others
 from sats.data.memory import Exemplar, balanced, reservoir, select
-from sats.data.stream import Joined, Samples, Stream, assign_images
+from sats.data.stream import Joined, Samples, Stream
 from sats.engine import memory
 from sats.engine.log import Log
 from sats.engine.run import Run
@@ -163,7 +164,7 @@ def run_with(stream: Stream, folder: Path, **settings_of_memory: object) -> Run:
 
 def three_steps(setting: Setting) -> Stream:
     source = random_source(6, images=80, seed=3)
-    return Stream(source, source, [[2, 5], [1, 3], [4]], setting)
+    return stream_of(source, [[2, 5], [1, 3], [4]], setting)
 
 
 def keep_everything(run: Run) -> None:
@@ -331,8 +332,8 @@ def test_steps_that_are_learned_may_have_lost_their_images() -> None:
     second = assign_images(source.presence(), groups, "disjoint")[1]
     left = FakeSource(tuple(np.where(source.mask(int(i)) == 1, 0, source.mask(int(i))) for i in second), names(3))
     with pytest.raises(ValueError, match="class 1"):
-        Stream(left, left, groups)
-    stream = Stream(left, left, groups, learned=1)
+        stream_of(left, groups)
+    stream = stream_of(left, groups, learned=1)
     assert len(stream.train_samples(stream.steps[1])) == len(second)
 
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fakes import random_source
+from fakes import random_source, stream_of
 from sats.data.loader import TrainLoader
 from sats.data.saliency import Everywhere, SaliencyFolder, SpectralResidual, open_saliency
-from sats.data.stream import Stream
 from sats.data.transforms import TrainTransform
 from sats.types import BACKGROUND, IGNORE, UNKNOWN
 
@@ -73,7 +72,7 @@ def test_words_and_folders_that_are_neither() -> None:
 
 def test_salient_background_is_marked_and_nothing_else() -> None:
     source = random_source(4, 12)
-    stream = Stream(source, source, [[1, 2], [3, 4]])
+    stream = stream_of(source, [[1, 2], [3, 4]])
     samples = stream.train_samples(stream.steps[1])
     marked = type(samples)(samples.source, samples.indices, samples.table, Everywhere())
     transform = TrainTransform(crop=32, scale=(1.0, 1.0))

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fakes import FakeSource, names, random_source
+from fakes import FakeSource, names, random_source, stream_of
+from sats.data.arrivals import assign_images
 from sats.data.protocol import class_groups, parse_protocol
-from sats.data.stream import Stream, assign_images, channels_by_name, samples_by_name
+from sats.data.stream import Stream, channels_by_name, samples_by_name
 from sats.types import BACKGROUND, IGNORE, Future, Setting
 
 SETTINGS: tuple[Setting, ...] = ("overlapped", "disjoint", "sequential", "partitioned")
@@ -122,7 +123,7 @@ def test_unknown_and_repeated_classes_are_refused() -> None:
 
 
 @st.composite
-def streams(draw: st.DrawFn) -> tuple[Stream, FakeSource]:
+def streams(draw: st.DrawFn) -> tuple[Stream, FakeSource, Setting]:
     num_foreground = draw(st.integers(2, 6))
     source = random_source(num_foreground, images=60, seed=draw(st.integers(0, 10)))
     order = draw(st.permutations(range(1, num_foreground + 1)))
@@ -132,17 +133,17 @@ def streams(draw: st.DrawFn) -> tuple[Stream, FakeSource]:
     counts = [len(part) for part in assign_images(source.presence(), groups, setting)]
     if not all(counts):  # a class that no image of its own holds: another test's matter
         groups = [[index for group in groups for index in group]]
-    return Stream(source, source, groups, setting), source
+    return stream_of(source, groups, setting), source, setting
 
 
 @settings(max_examples=60, deadline=None)
 @given(case=streams())
-def test_every_training_label_is_what_its_setting_allows(case: tuple[Stream, FakeSource]) -> None:
-    stream, source = case
+def test_every_training_label_is_what_its_setting_allows(case: tuple[Stream, FakeSource, Setting]) -> None:
+    stream, source, setting = case
     channels = {name: index for index, name in enumerate(stream.names(stream.steps[-1]))}
     for step in stream.steps:
         samples = stream.train_samples(step)
-        first = 1 if stream.setting == "sequential" else step.first_new
+        first = 1 if setting == "sequential" else step.first_new
         for position, index in enumerate(samples.indices):
             raw, labels = source.mask(int(index)), samples[position][1]
             for value in np.unique(raw):
@@ -155,8 +156,10 @@ def test_every_training_label_is_what_its_setting_allows(case: tuple[Stream, Fak
 
 @settings(max_examples=40, deadline=None)
 @given(case=streams(), future=st.sampled_from(["background", "ignore"]))
-def test_test_labels_hold_all_classes_seen_and_hide_the_future(case: tuple[Stream, FakeSource], future: str) -> None:
-    stream, source = case
+def test_test_labels_hold_all_classes_seen_and_hide_the_future(
+    case: tuple[Stream, FakeSource, Setting], future: str
+) -> None:
+    stream, source, _ = case
     last = {name: index for index, name in enumerate(stream.names(stream.steps[-1]))}
     for step in stream.steps:
         samples = stream.test_samples(step, future)
@@ -171,7 +174,7 @@ def test_test_labels_hold_all_classes_seen_and_hide_the_future(case: tuple[Strea
 
 def test_names_follow_the_channels() -> None:
     source = random_source(4, 50)
-    stream = Stream(source, source, [[2, 4], [1], [3]])
+    stream = stream_of(source, [[2, 4], [1], [3]])
     assert stream.names(stream.steps[0]) == ("background", "class 2", "class 4")
     assert stream.names(stream.steps[2]) == ("background", "class 2", "class 4", "class 1", "class 3")
     assert stream.new_names(stream.steps[1]) == ("class 1",)
@@ -180,7 +183,7 @@ def test_names_follow_the_channels() -> None:
 
 def test_all_at_once_is_one_step_with_every_label() -> None:
     source = random_source(4, 50)
-    stream = Stream(source, source, [[2, 4], [1], [3]], all_at_once=True)
+    stream = stream_of(source, [[2, 4], [1], [3]], all_at_once=True)
     assert [step.num_seen for step in stream.steps] == [5]
     assert stream.num_first == 3  # old and new still by the protocol
     labels = stream.train_samples(stream.steps[0])
@@ -199,13 +202,13 @@ def test_a_step_without_images_is_refused_by_name() -> None:
     mask[0, 0] = 1
     source = FakeSource((mask,), names(2))
     with pytest.raises(ValueError, match="class 2"):
-        Stream(source, source, [[1], [2]])
+        stream_of(source, [[1], [2]])
 
 
 def test_classes_outside_the_stream_are_background() -> None:
     mask = np.array([[0, 1, 2, 3, IGNORE]], dtype=np.uint8)
     source = FakeSource((mask, mask), names(3))
-    stream = Stream(source, source, [[1], [3]])
+    stream = stream_of(source, [[1], [3]])
     assert stream.train_samples(stream.steps[1])[0][1].tolist() == [[0, 0, 0, 2, IGNORE]]
     assert stream.test_samples(stream.steps[1], "ignore")[0][1].tolist() == [[0, 1, 0, 2, IGNORE]]
 
@@ -213,19 +216,19 @@ def test_classes_outside_the_stream_are_background() -> None:
 def test_void_is_background_in_training_where_asked_and_never_in_tests() -> None:
     source = random_source(6, 40)
     groups = class_groups(source.classes, "3-3", (), (), None)
-    plain, asked = Stream(source, source, groups), Stream(source, source, groups, void="background")
+    plain, asked = stream_of(source, groups), stream_of(source, groups, void="background")
     for step in plain.steps:
         assert plain.own_labels(step)[IGNORE] == plain.seen_labels(step)[IGNORE] == IGNORE
         assert asked.own_labels(step)[IGNORE] == asked.seen_labels(step)[IGNORE] == BACKGROUND
-        assert asked.test_samples(step, "background").table[IGNORE] == IGNORE
+        assert asked.test_samples(step, "background").parts[0].table[IGNORE] == IGNORE
 
 
 @pytest.mark.parametrize("future", ["background", "ignore"])
 def test_an_ignored_background_leaves_the_other_classes_alone(future: Future) -> None:
     source = random_source(6, 40)
-    stream = Stream(source, source, class_groups(source.classes, "3-3", (), (), None))
-    counted = stream.test_samples(stream.steps[0], future).table
-    ignored = stream.test_samples(stream.steps[0], future, "ignore").table
+    stream = stream_of(source, class_groups(source.classes, "3-3", (), (), None))
+    counted = stream.test_samples(stream.steps[0], future).parts[0].table
+    ignored = stream.test_samples(stream.steps[0], future, "ignore").parts[0].table
     assert (counted[BACKGROUND], ignored[BACKGROUND]) == (BACKGROUND, IGNORE)
     assert np.array_equal(counted[1:], ignored[1:])
     by_name = samples_by_name(source, source.classes[:4], future, "ignore").table

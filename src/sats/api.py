@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sats.engine import launch
 from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, create_run, find_model, open_run, run_of, unused_folder
 from sats.methods import METHODS, method_name
+from sats.types import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,10 +97,21 @@ def load(folder: Path | str) -> Predictor:
 
 def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
     """The folder of a new run with its configuration in it; nothing is trained yet, and torch is not loaded."""
-    protocol = "steps" if config.stream.steps else config.stream.protocol
+    config = with_first_folder(config)
+    protocol = "steps" if config.stream.steps or config.data.folders else config.stream.protocol
     name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
     path = Path(out).expanduser() if out else unused_folder(Path("runs"), name)
     return create_run(path, absolute_paths(config))
+
+
+def with_first_folder(config: RunConfig[Method]) -> RunConfig[Method]:
+    """``config`` with the first of the folders that arrive as its data, where nothing else is."""
+    data, stream = config.data, config.stream
+    if not data.folders or data.root not in ("", ".") or stream.protocol or stream.steps:
+        return config
+    first, *later = data.folders
+    data = dataclasses.replace(data, source="folder", root=first, folders=tuple(later))
+    return dataclasses.replace(config, data=data, stream=dataclasses.replace(stream, protocol=ALL))
 
 
 def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
@@ -113,7 +125,10 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
         return absolute(path) if Path(path).expanduser().exists() else path
 
     data = dataclasses.replace(
-        config.data, root=absolute(config.data.root), saliency=absolute_if_there(config.data.saliency)
+        config.data,
+        root=absolute(config.data.root),
+        folders=tuple(absolute(folder) for folder in config.data.folders),
+        saliency=absolute_if_there(config.data.saliency),
     )
     return dataclasses.replace(
         config,

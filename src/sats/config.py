@@ -66,6 +66,11 @@ class DataConfig:
     it on disk (`sats data list`)."""
     root: Annotated[str, _short("--data")] = ""
     """The folder that holds it; scenes need none."""
+    folders: Annotated[
+        tuple[Annotated[str, tyro.conf.arg(metavar="DIR")], ...], _short("--step"), tyro.conf.UseAppendAction
+    ] = ()
+    """Folders of images and masks that arrive one after the other, one a step, each with the classes that it names.
+    Where no other data is named, the first is step 0. Repeat it: --step A --step B."""
     classes: Annotated[Names, _short("--classes")] = ()
     """Learn only these classes; the rest becomes background. Empty: all."""
     has_background: HasBackground = "auto"
@@ -92,7 +97,7 @@ class StreamConfig:
     """Which classes, or domains, arrive when."""
 
     protocol: Annotated[str, _short("--protocol")] = "5-1"
-    """A-B: step 0 learns A classes, each later step B more."""
+    """A-B: step 0 learns A classes, each later step B more. all: every class in step 0."""
     of: Increment = "classes"
     """What arrives: classes; or domains, the folders that a split's images are in, all with the same classes."""
     setting: Annotated[Setting, _short("--setting")] = "overlapped"
@@ -280,7 +285,7 @@ class RunConfig(Generic[MethodT_co]):
     seed: int = 0
     """Decides initial weights, order of images, augmentation and dropout."""
     start_from: Annotated[str, _short("--from")] = ""
-    """A finished step-0 folder to start from, instead of training step 0."""
+    """RUN/step-0 of a run, instead of training step 0; or RUN, to go on from all its steps with --step DIR."""
     extends: tyro.conf.Suppress[ExtensionConfig] = field(default_factory=ExtensionConfig)
     """What `sats extend` was asked for."""
 

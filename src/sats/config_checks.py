@@ -67,8 +67,16 @@ def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
 
 
 def _data_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
-    train, domains = config.train, config.stream.of == "domains"
+    train, domains, folders = config.train, config.stream.of == "domains", bool(config.data.folders)
     return [
+        (folders and domains, "Folders arrive, or domains of one folder, but not both: leave out stream.of or --step."),
+        (
+            folders and config.method.data == "all",
+            (
+                "Joint training needs every class labelled in every image, which folders that arrive don't have: make "
+                "one folder of them."
+            ),
+        ),
         (
             domains and config.stream.setting != "overlapped",
             "A setting deals images by their classes, and here domains arrive: leave out stream.setting.",

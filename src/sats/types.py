@@ -29,6 +29,8 @@ Init = Literal["background", "random", "zero", "reserved", "nest", "teacher"]
 """How a classifier's new rows start."""
 Pooling = Literal["class", "global", "none", "class-pair"]
 """How attention rows are pooled before they are compared."""
+ALL: Final = "all"
+"""The protocol that brings everything in step 0."""
 Setting = Literal["overlapped", "disjoint", "sequential", "partitioned"]
 """Which images and labels a step sees."""
 Selection = Literal["balanced", "random", "ssul"]

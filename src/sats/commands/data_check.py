@@ -118,13 +118,12 @@ def step_table(source: PairsSource, protocol: str, setting: Setting, of: Increme
 
 def _steps(source: PairsSource, protocol: str, setting: Setting, of: Increment) -> list[tuple[list[str], int]]:
     """What each step brings, by name, and its number of images."""
+    from sats.data.arrivals import assign_images
     from sats.data.domains import domains_by_step
     from sats.data.protocol import class_groups
-    from sats.data.stream import assign_images
 
     if of == "domains":
-        arriving = domains_by_step(source, protocol)
-        return [(list(group), len(images)) for group, images in zip(arriving.names, arriving.images, strict=True)]
+        return [(list(arrival.domains), len(arrival.images)) for arrival in domains_by_step(source, protocol)]
     groups = class_groups(source.classes, protocol, (), (), None)
     dealt = assign_images(source.presence(), groups, setting)
     return [

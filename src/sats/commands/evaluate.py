@@ -14,13 +14,14 @@ from sats.commands.tables import show_scores
 from sats.engine.run_folder import STEP, find_model, run_of
 from sats.files import write_text
 from sats.progress import progress_bar
-from sats.types import BACKGROUND, Background, Future
+from sats.types import ALL, BACKGROUND, Background, Future
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sats.config import RunConfig
     from sats.data.source import Source
+    from sats.engine.run_folder import RunFolder
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
     from sats.methods import Method
@@ -56,7 +57,7 @@ def main(words: Sequence[str]) -> None:
     run = run_of(model)
     config = run.config() if run else None
     source = open_source_of(arguments, config)
-    scores = measure(api.load(model), source, as_in_the_run(arguments, config), num_first_of(config))
+    scores = measure(api.load(model), source, as_in_the_run(arguments, config), num_first_of(run))
     number = model.parent.name.removeprefix(STEP)
     if run and model.resolve().parent.parent == run.path and number.isdecimal():
         scores = dataclasses.replace(scores, step=int(number))
@@ -99,18 +100,21 @@ def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None
     )
 
 
-def num_first_of(config: RunConfig[Method] | None) -> int:
+def num_first_of(run: RunFolder | None) -> int:
     """How many channels a run's protocol calls old, whatever the method; 0 (all) without a run, and for domains."""
-    if config is None or config.stream.of == "domains":
+    if run is None or run.domains():
         return 0
-    steps, protocol = config.stream.steps, config.stream.protocol
-    return BACKGROUND + 1 + (len(steps[0]) if steps else int(protocol.partition("-")[0]))
+    stream = run.config().stream
+    if stream.protocol == ALL:  # and folders, perhaps, after that
+        learned = run.steps()[0]["learns"]
+        return len(learned) if isinstance(learned, list) else 0
+    return BACKGROUND + 1 + (len(stream.steps[0]) if stream.steps else int(stream.protocol.partition("-")[0]))
 
 
 def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> Source:
     """The data to measure on; ValueError if nobody said which."""
     from sats.data.folder import open_folder
-    from sats.engine.build import open_source
+    from sats.engine.build import all_tests, open_source
 
     if arguments.data:
         split = arguments.split or (config.data.test_split if config else "val")
@@ -118,4 +122,4 @@ def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | Non
         return open_folder(Path(arguments.data).expanduser(), split, has_background=background)
     if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")
-    return open_source(config, arguments.split or config.data.test_split)
+    return open_source(config, arguments.split) if arguments.split else all_tests(config)

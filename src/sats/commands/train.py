@@ -14,7 +14,7 @@ from sats import api
 from sats.commands.tables import show_extension, show_scores
 from sats.config import MethodT_co, RunConfig, read_config
 from sats.engine import launch
-from sats.engine.run_folder import open_run
+from sats.engine.run_folder import CONFIG, is_run, open_run
 from sats.methods import Method, method_name
 from sats.recipes import RECIPES, recipe, with_method
 
@@ -126,6 +126,7 @@ def parse(words: Sequence[str]) -> TrainArguments[Method]:
 
 def _base_config(rest: list[str], stored: str | None, method: str | None) -> RunConfig[Method]:
     """The recipe named first in ``rest``, or the stored configuration, with the method asked for."""
+    stored = stored or _config_of_earlier_run(rest)
     if stored is not None:
         config = read_config(Path(stored).expanduser())
         return config if method in (None, method_name(config.method)) else with_method(config, str(method))
@@ -133,7 +134,16 @@ def _base_config(rest: list[str], stored: str | None, method: str | None) -> Run
         return recipe(rest.pop(0), method or "sats")
     if rest and rest[0] in ("-h", "--help"):
         return recipe("scenes", method or "sats")
-    raise ValueError(f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json.")
+    raise ValueError(
+        f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json, or --from RUN."
+    )
+
+
+def _config_of_earlier_run(rest: list[str]) -> str | None:
+    """The configuration of the run that ``--from`` names, where no recipe does."""
+    named = take(list(rest), "--from") if rest and rest[0].startswith("-") else None
+    path = Path(named or "").expanduser()
+    return str(path / CONFIG) if named and is_run(path) else None
 
 
 def take(words: list[str], flag: str) -> str | None:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sats.data.arrivals import Arrival
 from sats.data.protocol import cut
+from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from sats.data.source import Source
-
-
-@dataclass(frozen=True)
-class Domains:
-    """The domains that each step brings: ``names``, and the sorted indices of their ``images``, step by step."""
-
-    names: tuple[tuple[str, ...], ...]
-    images: tuple[NDArray[np.int64], ...]
 
 
 def domains_by_step(
@@ -32,9 +23,10 @@ def domains_by_step(
     order: Sequence[str] = (),
     order_seed: int | None = None,
     learned: int = 0,
-) -> Domains:
+) -> tuple[Arrival, ...]:
     """The domains of ``source`` as they arrive, in alphabetical order unless told otherwise; see `cut`.
 
+    Step 0 brings every class, later ones none, and every label counts.
     The images of the first ``learned`` of the ``steps`` may be gone. ValueError if there are no two domains.
     """
     owners = [source.domain(index) for index in range(len(source))]
@@ -46,12 +38,9 @@ def domains_by_step(
             "into a folder of their own below images/train, and the masks likewise."
         )
     groups = cut(names, "domains", protocol, steps, order, order_seed)
-    by_step = tuple(tuple(names[place] for place in group) for group in groups)
-    belongs = np.array(owners)
-    return Domains(by_step, tuple(np.flatnonzero(np.isin(belongs, group)) for group in by_step))
-
-
-def merged(domains: Domains) -> Domains:
-    """All of them in one step."""
-    names = tuple(name for group in domains.names for name in group)
-    return Domains((names,), (np.sort(np.concatenate(domains.images)),))
+    by_step = [tuple(names[place] for place in group) for group in groups]
+    every = tuple(range(BACKGROUND + 1, len(source.classes)))
+    return tuple(
+        Arrival(() if step else every, np.flatnonzero(np.isin(owners, group)), keeps_old=True, domains=group)
+        for step, group in enumerate(by_step)
+    )

@@ -85,6 +85,11 @@ def split_names(root: Path) -> list[str]:
     return found
 
 
+def is_there(root: Path, split: str) -> bool:
+    """Whether ``root`` has images and masks of the ``split``."""
+    return all((root / part / split).is_dir() for part in ("images", "masks"))
+
+
 def _splits(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
 

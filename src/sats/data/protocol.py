@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from sats.errors import unknown
-from sats.types import BACKGROUND
+from sats.types import ALL, BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,19 +53,13 @@ def cut(
 
 
 def parse_protocol(protocol: str, number: int, of: Increment = "classes") -> tuple[int, ...]:
-    """How many of a ``number`` of classes, or domains, each step of an "A-B" protocol brings: step 0 A, later ones B.
+    """How many of a ``number`` of classes, or domains, each step of an "A-B" protocol brings: A, then B; or all.
 
     ValueError where it is no protocol, or its steps don't come out even.
     """
-    if not protocol:
-        raise ValueError(
-            f"Which of the {number} {of} arrive when? Give --protocol A-B (A {of}, then B a step), "
-            "or list the steps with --stream.steps."
-        )
-    first, dash, later = protocol.partition("-")
-    if not (dash and first.isdecimal() and later.isdecimal() and int(first) and int(later)):
-        raise ValueError(f"{protocol!r} is no protocol: write A-B, for example 15-1 (15 {of}, then 1 a step).")
-    start, size = int(first), int(later)
+    if protocol == ALL:
+        return (number,)
+    start, size = _first_and_later(protocol, number, of)
     steps, rest = divmod(number - start, size)
     if steps < 1 or rest:
         aside = " (background aside)" if of == "classes" else ""
@@ -75,6 +69,19 @@ def parse_protocol(protocol: str, number: int, of: Increment = "classes") -> tup
             "or list the steps yourself with --stream.steps."
         )
     return (start, *[size] * steps)
+
+
+def _first_and_later(protocol: str, number: int, of: Increment) -> tuple[int, int]:
+    """A and B."""
+    if not protocol:
+        raise ValueError(
+            f"Which of the {number} {of} arrive when? Give --protocol A-B (A {of}, then B a step; all: at once), "
+            "or list the steps with --stream.steps."
+        )
+    first, dash, later = protocol.partition("-")
+    if not (dash and first.isdecimal() and later.isdecimal() and int(first) and int(later)):
+        raise ValueError(f"{protocol!r} is no protocol: write A-B, for example 15-1 (15 {of}, then 1 a step).")
+    return int(first), int(later)
 
 
 def _nearest_protocols(start: int, size: int, number: int) -> str:
@@ -116,8 +123,3 @@ def _places(wanted: Sequence[str], names: Sequence[str], of: Increment) -> list[
             raise ValueError(unknown(ONE[of], name, names, "the data"))
         places.append(names.index(name))
     return places
-
-
-def all_first(names: Sequence[str], steps: int) -> tuple[tuple[int, ...], ...]:
-    """The class indices that each of so many ``steps`` learns where the first learns all; ``names`` as above."""
-    return (tuple(range(BACKGROUND + 1, len(names))), *[()] * (steps - 1))

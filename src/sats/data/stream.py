@@ -1,4 +1,4 @@
-"""The class stream: groups of classes, or of domains, and a setting turn a source into steps."""
+"""The class stream: what arrives, step by step, as training and test samples in a model's channels."""
 
 from __future__ import annotations
 
@@ -7,51 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.data.domains import merged
+from sats.data.arrivals import at_once
 from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
 
-    from sats.data.domains import Domains
+    from sats.data.arrivals import Arrival
     from sats.data.saliency import Saliency
     from sats.data.source import Source
-    from sats.types import Background, Future, Setting, Step, Void
-
-
-def assign_images(
-    presence: NDArray[np.bool_], groups: Sequence[Sequence[int]], setting: Setting, seed: int = 0
-) -> list[NDArray[np.int64]]:
-    """The images that each step sees, as sorted indices.
-
-    ``presence`` [images, classes] says which classes an image holds; ``groups`` which classes each step learns.
-    overlapped: every image with a class of the step. disjoint and sequential: and no class of a later step.
-    partitioned (arXiv 2405.09858): each image belongs to the step of one of its foreground classes, drawn
-    uniformly with ``seed``.
-    """
-    has = np.stack([presence[:, list(group)].any(axis=1) for group in groups], axis=1)
-    if setting == "partitioned":
-        owner = _draw_owner(presence, groups, seed)
-        chosen = [owner == step for step in range(len(groups))]
-    elif setting == "overlapped":
-        chosen = [has[:, step] for step in range(len(groups))]
-    else:
-        chosen = [has[:, step] & ~has[:, step + 1 :].any(axis=1) for step in range(len(groups))]
-    return [np.flatnonzero(mask) for mask in chosen]
-
-
-def _draw_owner(presence: NDArray[np.bool_], groups: Sequence[Sequence[int]], seed: int) -> NDArray[np.int64]:
-    """The step of one foreground class of each image, drawn uniformly from those it holds; -1 without any."""
-    step_of_class = np.full(presence.shape[1], -1)
-    for step, group in enumerate(groups):
-        step_of_class[list(group)] = step
-    candidates = presence & (step_of_class >= 0)
-    draws = np.where(candidates, np.random.default_rng(seed).random(candidates.shape), -1.0)
-    owner: NDArray[np.int64] = np.where(candidates.any(axis=1), step_of_class[draws.argmax(axis=1)], -1)
-    return owner
+    from sats.types import Background, Future, Step, Void
 
 
 @dataclass(frozen=True)
@@ -170,105 +138,112 @@ def channels_by_name(
     return table
 
 
-class Stream:
-    """The steps of a data source under a protocol and a setting.
+@dataclass(frozen=True)
+class Test:
+    """Images to measure on, from the step ``since`` on. The names of their classes say which channel each label is."""
 
-    ``groups`` lists the source's class indices that each step learns; channels of the model follow that order,
-    after the background. ``all_at_once`` makes one step of them, with every label: joint training. The images of
-    the first ``learned`` steps may be gone. ``void`` says what pixels of IGNORE are in training. Where ``domains``
-    arrive, each step sees their images with every label, and step 0 learns all classes.
+    __test__ = False  # it is no test of pytest's
+
+    source: Source
+    since: int = 0
+
+    def samples(self, channels: Mapping[str, int], unseen: Sequence[str], future: int, background: int) -> Samples:
+        """Every image, labelled with the ``channels`` of the classes seen so far, and ``future`` where ``unseen``.
+
+        Other classes are background. Background becomes ``background``, but where some class seen so far is none that
+        these images label, nobody knows what it is: there it is ignored.
+        """
+        known = self.source.classes[BACKGROUND + 1 :]
+        table = np.full(256, BACKGROUND, dtype=np.uint8)
+        table[[BACKGROUND, IGNORE]] = background if channels.keys() <= set(known) else IGNORE, IGNORE
+        for index, name in enumerate(known, BACKGROUND + 1):
+            table[index] = channels.get(name, future if name in unseen else BACKGROUND)
+        return Samples(self.source, np.arange(len(self.source)), table)
+
+
+class Stream:
+    """The steps in which the ``arrivals`` bring classes, or domains, of the source ``train``.
+
+    Channels of the model follow the order of the arrivals' classes, after the background. ``all_at_once`` makes one
+    step of them, with every label: joint training. The images of the first ``learned`` steps may be gone. ``void`` says
+    what pixels of IGNORE are in training.
     """
 
     def __init__(
         self,
         train: Source,
-        test: Source,
-        groups: Sequence[Sequence[int]],
-        setting: Setting = "overlapped",
-        seed: int = 0,
-        all_at_once: bool = False,
+        tests: Sequence[Test],
+        arrivals: Sequence[Arrival],
         learned: int = 0,
         *,
+        all_at_once: bool = False,
         void: Void = "ignore",
-        domains: Domains | None = None,
     ) -> None:
-        self.train_source, self.test_source, self.setting = train, test, setting
+        self.train_source, self.tests = train, tuple(tests)
+        self.num_first = BACKGROUND + 1 + len(arrivals[0].classes)
+        self._arrivals = (at_once(arrivals),) if all_at_once else tuple(arrivals)
         self._void = BACKGROUND if void == "background" else IGNORE
-        self.num_first = BACKGROUND + 1 + len(groups[0])
-        if all_at_once:
-            groups = [[index for group in groups for index in group]]
-            domains = merged(domains) if domains else None
-        self.groups = [list(group) for group in groups]
-        self.steps = steps_of([len(group) for group in self.groups])
-        self._domains = domains
-        self._images = domains.images if domains else assign_images(train.presence(), self.groups, setting, seed)
-        self._refuse_without_images(self.steps[learned:])
-
-    def _refuse_without_images(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            if not len(self._images[step.index]):
+        self.steps = steps_of([len(arrival.classes) for arrival in self._arrivals])
+        for step in self.steps[learned:]:
+            if not len(self._arrivals[step.index].images):
                 raise ValueError(
-                    f"No training image for the step that brings {', '.join(self.brings(step))} "
-                    f"(setting {self.setting}): leave these out, or add images that hold them."
+                    f"No training image for the step that brings {', '.join(self.brings(step))}: leave these out, or "
+                    "add images that hold them. (The setting, and what is labelled, decide which images a step sees.)"
                 )
-
-    def _name(self, index: int) -> str:
-        return self.train_source.classes[index]
 
     def domains(self, step: Step) -> tuple[str, ...]:
         """The names of the domains that ``step`` brings; none where classes arrive."""
-        return self._domains.names[step.index] if self._domains else ()
+        return self._arrivals[step.index].domains
 
     def brings(self, step: Step) -> tuple[str, ...]:
         """The names of what ``step`` brings: domains, or classes without the background."""
-        return self.domains(step) or tuple(self._name(index) for index in self.groups[step.index])
+        return self.domains(step) or self._foreground(step)
+
+    def _foreground(self, step: Step) -> tuple[str, ...]:
+        return tuple(self.train_source.classes[index] for index in self._arrivals[step.index].classes)
 
     def new_names(self, step: Step) -> tuple[str, ...]:
         """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
-        names = tuple(self._name(index) for index in self.groups[step.index])
-        return names if step.index else (self._name(BACKGROUND), *names)
+        names = self._foreground(step)
+        return names if step.index else (self.train_source.classes[BACKGROUND], *names)
 
     def names(self, step: Step) -> tuple[str, ...]:
         """The names of every channel known in ``step``, old ones first."""
         return tuple(name for earlier in self.steps[: step.index + 1] for name in self.new_names(earlier))
 
     def train_samples(self, step: Step) -> Samples:
-        """The step's training images; old classes are background in their labels.
-
-        Not so in the setting "sequential", nor where domains arrive.
-        """
-        return Samples(self.train_source, self._images[step.index], self.own_labels(step))
+        """The step's training images; old classes are background in their labels, unless what arrives keeps them."""
+        return Samples(self.train_source, self._arrivals[step.index].images, self.own_labels(step))
 
     def own_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] in ``step``'s own training labels."""
-        first = 0 if self.setting == "sequential" or self._domains else step.index
-        return self._train_table(first, step.index)
+        first = 0 if self._arrivals[step.index].keeps_old else step.index
+        return self._labels(first, step.index)
 
     def seen_labels(self, step: Step) -> NDArray[np.uint8]:
         """The channel of each source id [256] where every class seen up to ``step`` is labelled."""
-        return self._train_table(0, step.index)
+        return self._labels(0, step.index)
 
-    def _train_table(self, first: int, last: int) -> NDArray[np.uint8]:
-        table = self._table(first, last, unseen=BACKGROUND)
-        table[IGNORE] = self._void
-        return table
-
-    def test_samples(self, step: Step, future: Future, background: Background = "count") -> Samples:
-        """Every test image, labelled with all classes seen so far; later ones are background or ignored.
-
-        The images' own background is measured, or ignored as well.
-        """
-        unseen = IGNORE if future == "ignore" else BACKGROUND
-        table = self._table(0, step.index, unseen)
-        table[BACKGROUND] = IGNORE if background == "ignore" else BACKGROUND
-        return Samples(self.test_source, np.arange(len(self.test_source)), table)
-
-    def _table(self, first: int, last: int, unseen: int) -> NDArray[np.uint8]:
-        """Channel of each source id: classes of steps ``first`` to ``last`` keep theirs."""
-        in_stream = [index for group in self.groups for index in group]
+    def _labels(self, first: int, last: int) -> NDArray[np.uint8]:
+        """The channel of each source id: classes of steps ``first`` to ``last`` keep theirs, others are background."""
         table = np.full(256, BACKGROUND, dtype=np.uint8)
-        table[in_stream] = unseen
-        table[IGNORE] = IGNORE
-        for step, group in zip(self.steps[first : last + 1], self.groups[first : last + 1], strict=True):
-            table[group] = range(step.first_new, step.num_seen)
+        table[IGNORE] = self._void
+        for step in self.steps[first : last + 1]:
+            table[list(self._arrivals[step.index].classes)] = range(step.first_new, step.num_seen)
         return table
+
+    def test_samples(self, step: Step, future: Future, background: Background = "count") -> Joined:
+        """Every test image that there is in ``step``, labelled with all classes seen so far.
+
+        Classes that come later are background or ignored; the images' own background is measured, or ignored as well.
+        """
+        channels = {name: channel for channel, name in enumerate(self.names(step)) if channel != BACKGROUND}
+        unseen = [name for later in self.steps[step.index + 1 :] for name in self.new_names(later)]
+        labels = {"background": BACKGROUND, "count": BACKGROUND, "ignore": IGNORE}
+        return Joined(
+            tuple(
+                test.samples(channels, unseen, labels[future], labels[background])
+                for test in self.tests
+                if test.since <= step.index
+            )
+        )

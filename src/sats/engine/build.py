@@ -6,15 +6,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sats.data.arrivals import by_class, by_folder
+from sats.data.chained import ChainedSource, GoneSource
 from sats.data.domains import domains_by_step
 from sats.data.extension import Extension
-from sats.data.folder import open_folder, split_names
-from sats.data.layouts import open_data
+from sats.data.folder import is_there, open_folder, read_classes, split_names
+from sats.data.layouts import OWN, open_data
 from sats.data.loader import TrainLoader, sensible_workers
-from sats.data.protocol import all_first, class_groups
+from sats.data.protocol import class_groups
 from sats.data.saliency import open_saliency
 from sats.data.scenes import ScenesSource
-from sats.data.stream import Stream
+from sats.data.stream import Stream, Test
 from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
 from sats.models.creation import create
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from sats.config import RunConfig
+    from sats.data.arrivals import Arrival
     from sats.data.source import Source
     from sats.data.stream import Samples
     from sats.methods import Method
@@ -54,17 +57,63 @@ def build_stream(
     """
     if config.extends.checkpoint:
         return build_extension(config)
-    train = open_source(config, config.data.train_split)
-    test = open_source(config, config.data.test_split)
+    source = open_first(config, learned)
+    first = first_arrivals(config, source, learned, domains)
+    steps = range(len(first), len(first) + len(config.data.folders))
+    later = [open_folder_of(config, number, learned > step) for number, step in enumerate(steps)]
+    train = ChainedSource([source, *later])
+    at_once = config.method.data == "all"
+    arrivals = by_folder(train, first)
+    return Stream(train, open_tests(config, steps), arrivals, learned, all_at_once=at_once, void=config.data.void)
+
+
+def first_arrivals(
+    config: RunConfig[Method], source: Source, learned: int, domains: Sequence[Sequence[str]]
+) -> tuple[Arrival, ...]:
+    """What arrives from the configured data itself, before any folder."""
     settings = config.stream
-    at_once, void = config.method.data == "all", config.data.void
     when = (settings.protocol, domains or settings.steps, settings.order, settings.order_seed)
     if settings.of == "domains":
-        arriving = domains_by_step(train, *when, learned=learned)
-        groups = all_first(train.classes, len(arriving.names))
-        return Stream(train, test, groups, all_at_once=at_once, learned=learned, void=void, domains=arriving)
-    groups = class_groups(train.classes, *when)
-    return Stream(train, test, groups, settings.setting, config.seed, at_once, learned, void=void)
+        return domains_by_step(source, *when, learned=learned)
+    return by_class(source, class_groups(source.classes, *when), settings.setting, config.seed)
+
+
+def open_first(config: RunConfig[Method], learned: int) -> Source:
+    """The configured training images; if all of a folder's are gone, and ``learned``, its classes alone."""
+    data = config.data
+    if data.source == OWN and data.folders and learned and not is_there(Path(data.root), data.train_split):
+        return GoneSource(read_classes(Path(data.root), data.classes, data.has_background))
+    return open_source(config, data.train_split)
+
+
+def open_folder_of(config: RunConfig[Method], number: int, may_be_gone: bool) -> Source:
+    """The training images of a folder that arrives; if they are gone, and that may be, its classes alone."""
+    data, root = config.data, Path(config.data.folders[number])
+    if may_be_gone and not is_there(root, data.train_split):
+        return GoneSource(read_classes(root, has_background=data.has_background))
+    return open_folder(root, data.train_split, (), data.has_background, data.rebuild_index)
+
+
+def open_tests(config: RunConfig[Method], steps: Sequence[int] = ()) -> list[Test]:
+    """The configured test images; those of each folder that has some count from its step on, one of ``steps``."""
+    data = config.data
+    tests = []
+    if not data.folders or data.source != OWN or is_there(Path(data.root), data.test_split):
+        tests.append(Test(open_source(config, data.test_split)))
+    for folder, step in zip(data.folders, steps, strict=True):
+        if is_there(Path(folder), data.test_split):
+            source = open_folder(Path(folder), data.test_split, (), data.has_background, data.rebuild_index)
+            tests.append(Test(source, step))
+    return tests
+
+
+def all_tests(config: RunConfig[Method]) -> Source:
+    """All test images of a run that is done, those of its folders included."""
+    tests = open_tests(config, range(len(config.data.folders)))
+    if not tests:
+        data = config.data
+        raise ValueError(f"{data.root} has no split {data.test_split!r} to measure on: name a folder with --data.")
+    return ChainedSource([test.source for test in tests], cautious=True)
 
 
 def build_extension(config: RunConfig[Method]) -> Extension:

@@ -95,6 +95,7 @@ def _data(config: RunConfig[Method]) -> str:
     if config.extends.checkpoint:
         return f"{_named(config.extends.checkpoint)}, extended by the folder {_text(Path(data.root).name)}"
     source = "the built-in scenes" if data.source == "scenes" else f"the folder {_text(Path(data.root).name)}"
+    source = ", then ".join([source, *(_text(Path(folder).name) for folder in data.folders)])
     if config.method.data == "all":
         return f"{source}, all classes at once"
     memory = f", with a memory of {count(config.memory.size, 'exemplar')}" if config.memory.size else ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sats.data.stream import Samples
+    from sats.data.stream import Joined, Samples
     from sats.engine.run import Run
     from sats.models.segmenter import Segmenter
     from sats.types import Step
@@ -66,7 +66,7 @@ def _measure_extension(run: Run, stream: Extension, model: Segmenter, step: Step
     return Measurement(matrix, _confusion(run, model, tests, step, len(tests)))
 
 
-def _batches(run: Run, samples: Samples) -> EvaluationBatches:
+def _batches(run: Run, samples: Samples | Joined) -> EvaluationBatches:
     return EvaluationBatches(
         samples,
         build.evaluation_transform(run.config),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +11,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sats.engine import build, extension, launch, memory, processes
+from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest
 from sats.engine.environment import environment
@@ -28,13 +27,14 @@ from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
 from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
-from sats.models.checkpoint import load as load_model
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sats.config import RunConfig
+    from sats.data.extension import Extension
+    from sats.data.stream import Stream
     from sats.engine.checkpoint import Checkpoint
     from sats.engine.measure import Measurement
     from sats.methods import Method
@@ -55,8 +55,7 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     accelerator = processes.make_accelerator(config.train.precision)
     log = log or Log(folder.metrics_path, quiet=not launch.is_main())
     with processes.main_first():  # it looks through the data and meets the mistakes; the others find all in order
-        stream = build.build_stream(config, len(folder.scores()), folder.domains())
-        run = Run(config, folder, stream, accelerator, log)
+        run = Run(config, folder, open_stream(config, folder), accelerator, log)
         if launch.is_main():
             begin(run)
     if config.extends.checkpoint and not folder.scores():
@@ -74,12 +73,17 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     return folder.scores()
 
 
+def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extension:
+    """The stream, of whose first steps this run, or the one it goes on from, knows how they were learned."""
+    written = folder if folder.steps() else started_from(config) or folder
+    return build.build_stream(config, len(written.scores()), written.domains())
+
+
 def begin(run: Run) -> None:
     """Write down what the run runs on and what it learns; take over a step 0 where one is named."""
     run.folder.write("environment.json", json.dumps(environment(run.accelerator), indent=2) + "\n")
+    adopt(run)
     write_steps(run)
-    if run.config.start_from and not run.folder.step(0).exists():
-        adopt_step0(run, Path(run.config.start_from).expanduser())
 
 
 def write_steps(run: Run) -> None:
@@ -185,49 +189,3 @@ def save_step(run: Run, context: Context, found: Measurement) -> None:
         write_text(folder / "confusion.json", json.dumps(confusion, ensure_ascii=False) + "\n")
         write_text(folder / SCORES, scores.to_json())
     run.folder.discard_checkpoints()
-
-
-def adopt_step0(run: Run, source: Path) -> None:
-    """Take over the finished step 0 of another run; ValueError if it is none, or was trained for other classes."""
-    if run.method.data == "all":
-        raise ValueError("Joint training learns everything in one step of its own: leave out --from.")
-    if not (source / SCORES).is_file():
-        raise ValueError(f"{source} is no finished step: --from takes the folder RUN/step-0 of a run.")
-    _check_same_start(RunFolder(source.parent).config(), run.config, source)
-    wanted = run.stream.names(run.stream.steps[0])
-    model = load_model(source / "model")
-    if model.classes != wanted:
-        raise ValueError(
-            f"{source} knows the classes {', '.join(model.classes)}; this run's step 0 learns {', '.join(wanted)}."
-        )
-    reserved = model.classifier.reserved
-    prepare_model(run.method, model, run.stream.steps[0])
-    if model.classifier.reserved != reserved:
-        raise ValueError(
-            f"{source} has {reserved} reserved rows, this run's step 0 {model.classifier.reserved}: it was trained for "
-            "another number of classes to come. Train step 0 anew."
-        )
-    with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
-
-
-def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: Path) -> None:
-    """ValueError where step 0 of another run means something else than it would in this one."""
-    pairs = {
-        "the method's step 0": (other.method.step0_key(), own.method.step0_key()),
-        "stream.setting": (other.stream.setting, own.stream.setting),
-        "model.name": (other.model.name, own.model.name),
-        "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
-        "train.resize": (other.train.resize, own.train.resize),
-        "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
-        "evaluation.background": (other.evaluation.background, own.evaluation.background),
-        "data.void": (other.data.void, own.data.void),
-        "evaluation.future": (other.evaluation.future, own.evaluation.future),
-    }
-    if own.method.uses_saliency:
-        pairs["data.saliency"] = (other.data.saliency, own.data.saliency)
-    for name, (theirs, ours) in pairs.items():
-        if theirs != ours:
-            raise ValueError(
-                f"{source} was made with {name} {theirs!r}, this run has {ours!r}: use the same, or train step 0 anew."
-            )

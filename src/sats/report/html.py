@@ -109,6 +109,7 @@ def subtitle(runs: Sequence[RunRecord]) -> str:
     for run in runs:
         data, stream = run.config.data, run.config.stream
         source = "scenes" if data.source == "scenes" else shown(data.root)
+        source = ", then ".join([source, *map(shown, data.folders)])
         parts.append(f"{source}, {shown(stream.words)}")
     return " · ".join(dict.fromkeys(parts))
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sats.api import load
 from sats.data.stream import samples_by_name
 from sats.data.transforms import resized
-from sats.engine.build import open_source
+from sats.engine.build import all_tests
 from sats.evaluation.overlay import index_image, palette
 from sats.progress import progress_bar
 from sats.types import BACKGROUND, IGNORE
@@ -137,8 +137,7 @@ def all_classes(runs: Sequence[RunRecord]) -> tuple[str, ...]:
 def _samples(run: RunRecord, classes: tuple[str, ...]) -> Samples:
     if len(classes) > IGNORE:
         raise ValueError(f"the runs know {len(classes)} classes together, and a map holds {IGNORE} at most.")
-    source = open_source(run.config, run.config.data.test_split)
-    return samples_by_name(source, classes, run.config.evaluation.future)
+    return samples_by_name(all_tests(run.config), classes, run.config.evaluation.future)
 
 
 def models_to_show(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, int]]:

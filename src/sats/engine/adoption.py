@@ -1,0 +1,109 @@
+"""Steps taken over from another run: its step 0 alone, or all of them to go on from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sats.engine.run_folder import SCORES, STEPS, RunFolder, is_run
+from sats.files import saving
+from sats.methods.base import prepare_model
+from sats.models.checkpoint import load as load_model
+
+if TYPE_CHECKING:
+    from sats.config import RunConfig
+    from sats.engine.run import Run
+    from sats.methods import Method
+
+
+def adopt(run: Run) -> None:
+    """Take over what the settings name, unless that is done; ValueError if this run would not go on from it."""
+    if not run.config.start_from or run.folder.step(0).exists():
+        return
+    if run.method.data == "all":
+        raise ValueError("Joint training learns everything in one step of its own: leave out --from.")
+    earlier = started_from(run.config)
+    if earlier is None:
+        adopt_step0(run, Path(run.config.start_from).expanduser())
+    else:
+        adopt_run(run, earlier)
+
+
+def started_from(config: RunConfig[Method]) -> RunFolder | None:
+    """The run whose steps this one goes on from, if it does from a whole run."""
+    path = Path(config.start_from).expanduser()
+    return RunFolder(path) if config.start_from and is_run(path) else None
+
+
+def adopt_run(run: Run, earlier: RunFolder) -> None:
+    """Take over all steps of a finished run, and its memory; ValueError if this one would not go on from it."""
+    number = earlier.num_steps()
+    if not earlier.is_finished():
+        raise ValueError(f"{earlier.path} is not finished: go on with `sats resume {earlier.path}` first.")
+    if len(run.stream.steps) <= number:
+        raise ValueError(
+            f"{earlier.path} has learned all of its {number} steps: bring a folder for the next with --step DIR, or "
+            f"take over {earlier.step(0)} alone."
+        )
+    _check_same_start(earlier.config(), run.config, earlier.path)
+    wanted = run.stream.names(run.stream.steps[number - 1])
+    known = load_model(earlier.step(number - 1) / "model").classes
+    if known != wanted:
+        raise ValueError(
+            f"{earlier.path} knows the classes {', '.join(known)}; here it would know {', '.join(wanted)}: name the "
+            "same data, in the same order."
+        )
+    with saving(run.folder.path):
+        run.folder.write(STEPS, (earlier.path / STEPS).read_text(encoding="utf-8"))
+        if earlier.memory_path.is_file():
+            run.folder.write(run.folder.memory_path.name, earlier.memory_path.read_text(encoding="utf-8"))
+        if earlier.copies.is_dir():
+            shutil.copytree(earlier.copies, run.folder.copies, dirs_exist_ok=True)
+        for index in reversed(range(number)):  # with step 0, the last, all is there
+            with run.folder.writing_step(index) as folder:
+                shutil.copytree(earlier.step(index), folder, dirs_exist_ok=True)
+
+
+def adopt_step0(run: Run, source: Path) -> None:
+    """Take over the finished step 0 of another run; ValueError if it is none, or was trained for other classes."""
+    if not (source / SCORES).is_file():
+        raise ValueError(f"{source} is no finished step: --from takes RUN/step-0 of a run, or RUN and a --step DIR.")
+    _check_same_start(RunFolder(source.parent).config(), run.config, source)
+    wanted = run.stream.names(run.stream.steps[0])
+    model = load_model(source / "model")
+    if model.classes != wanted:
+        raise ValueError(
+            f"{source} knows the classes {', '.join(model.classes)}; this run's step 0 learns {', '.join(wanted)}."
+        )
+    reserved = model.classifier.reserved
+    prepare_model(run.method, model, run.stream.steps[0])
+    if model.classifier.reserved != reserved:
+        raise ValueError(
+            f"{source} has {reserved} reserved rows, this run's step 0 {model.classifier.reserved}: it was trained for "
+            "another number of classes to come. Train step 0 anew."
+        )
+    with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+
+
+def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: Path) -> None:
+    """ValueError where step 0 of another run means something else than it would in this one."""
+    pairs = {
+        "the method's step 0": (other.method.step0_key(), own.method.step0_key()),
+        "stream.setting": (other.stream.setting, own.stream.setting),
+        "model.name": (other.model.name, own.model.name),
+        "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
+        "train.resize": (other.train.resize, own.train.resize),
+        "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
+        "evaluation.background": (other.evaluation.background, own.evaluation.background),
+        "data.void": (other.data.void, own.data.void),
+        "evaluation.future": (other.evaluation.future, own.evaluation.future),
+    }
+    if own.method.uses_saliency:
+        pairs["data.saliency"] = (other.data.saliency, own.data.saliency)
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise ValueError(
+                f"{source} was made with {name} {theirs!r}, this run has {ours!r}: use the same, or train step 0 anew."
+            )
