@@ -28,7 +28,7 @@ class FakeSource(Source):
     def key(self, index: int) -> str:
         return f"fake/{index}"
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:  # noqa: ARG002 (never reduced)
         return Image.fromarray(self.masks[index]).convert("RGB")
 
     def mask(self, index: int) -> NDArray[np.uint8]:

@@ -212,7 +212,7 @@ def test_methods_share_a_step_0(sats_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"start_from": "{run}"}, "RUN/step-0"),
+        ({"start_from": "{run}"}, "bring a folder for the next with --step DIR"),
         ({"start_from": "{run}/step-0", "method": METHODS["joint"]()}, "leave out --from"),
         ({"start_from": "{run}/step-0", "order_seed": 3}, "knows the classes"),
         ({"start_from": "{run}/step-0", "setting": "disjoint"}, "stream.setting"),

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from sats.methods import method_name
 from sats.methods.base import freezes_encoder
 from sats.types import MIN_SIDE
 
@@ -84,8 +83,8 @@ def _data_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
         (
             domains and (config.method.needs_new_classes or freezes_encoder(config.method)),
             (
-                f"Where domains arrive, {method_name(config.method)} has nothing to learn after step 0, which knows "
-                "all classes: choose a method that changes the encoder."
+                "Where domains arrive, step 0 learns all classes, and this method has nothing to learn after it: "
+                "choose one that changes the encoder."
             ),
         ),
         (0 < train.resize < MIN_SIDE, f"train.resize must be 0 (off) or at least {MIN_SIDE}, not {train.resize}."),

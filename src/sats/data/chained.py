@@ -67,16 +67,21 @@ class ChainedSource(Source):
         key = self.parts[number].key(place)
         return f"{number}:{key}" if number else key
 
-    def image(self, index: int) -> Image.Image:
-        """Image ``index``, in RGB."""
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:
+        """Image ``index``, in RGB, perhaps reduced to no less than ``scale`` times its size."""
         number, place = self._find(index)
-        return self.parts[number].image(place)
+        return self.parts[number].image(place, scale)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The class index of every pixel of image ``index``: [H, W], IGNORE where unknown."""
+        ids, table = self.stored_mask(index)
+        return table.take(ids)
+
+    def stored_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The ids of image ``index`` as its part stores them, and the class index of each [256]."""
         number, place = self._find(index)
-        labels: NDArray[np.uint8] = self._tables[number][self.parts[number].mask(place)]
-        return labels
+        ids, table = self.parts[number].stored_mask(place)
+        return ids, self._tables[number].take(table)
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of image ``index``, without decoding it."""
@@ -105,7 +110,7 @@ class GoneSource(Source):
         """There is none."""
         raise IndexError(index)
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:  # noqa: ARG002 (as sources have it)
         """There is none."""
         raise IndexError(index)
 

@@ -40,7 +40,7 @@ class CopySource(Source):
         """The key that image ``index`` has in the source it was taken from."""
         return self.exemplars[index].key
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:  # noqa: ARG002 (as sources have it)
         """Copy ``index``, in RGB; ValueError if it cannot be read."""
         return read_image(str(self.folder / self.exemplars[index].image))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -132,14 +133,17 @@ def _opened(path: str) -> Iterator[ImageFile]:
         raise ValueError(f"{path} can't be read ({cause}): save or fetch it anew.") from error
 
 
-def read_image(path: str) -> Image.Image:
+def read_image(path: str, scale: float = 1.0) -> Image.Image:
     """Read an image in RGB, upright as its EXIF orientation says; ValueError if it can't be read.
 
-    Greyscale is repeated, alpha is dropped, of 16-bit greyscale the upper 8 bits are kept.
+    Greyscale is repeated, alpha is dropped, of 16-bit greyscale the upper 8 bits are kept. A JPEG is decoded to a half,
+    a quarter or an eighth of its size where that is not below ``scale`` times its size: much faster.
     """
     with _opened(path) as opened:
         fault = _image_fault(opened)
         if not fault:
+            if scale <= 1 / 2:
+                opened.draft(None, (math.ceil(opened.width * scale), math.ceil(opened.height * scale)))
             ImageOps.exif_transpose(opened, in_place=True)
     if fault:
         raise ValueError(f"{path} {fault}")

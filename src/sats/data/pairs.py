@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from sats.data.index import File
 
+REDUCTIONS: Final = (1, 2, 4, 8)
+"""What a JPEG may be decoded to: a half, a quarter, an eighth of its sides."""
 MASK_SUFFIXES: Final = frozenset({".png"})
 MOST_SHOWN: Final = 10
 
@@ -90,20 +92,27 @@ class PairsSource(Source):
         """Name image ``index`` by its split and its path below that, without suffix."""
         return self._keys[index]
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:
         """Read image ``index``, upright and in RGB; ValueError if it changed size since it was indexed."""
-        image = read_image(self._images[index])
-        self._check_size(index, self._images[index], (image.height, image.width))
+        image = read_image(self._images[index], scale)
+        size = (image.height, image.width)
+        if not any(size == reduced(self.size(index), by) for by in REDUCTIONS):
+            self._check_size(index, self._images[index], size)
         return image
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Read the class index of every pixel of image ``index``: [H, W], IGNORE where unknown."""
+        ids, table = self.stored_mask(index)
+        return table.take(ids)
+
+    def stored_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read the raw ids of image ``index``: [H, W], and the class index of each id [256]."""
         path = self._masks[index]
         mask = read_mask(path)
         self._check_size(index, path, (mask.height, mask.width))
         if strange := [value for value in ids_in(mask) if not self._labels.known[value]]:
             raise ValueError(self._without_name(path, strange))
-        return self._labels.channels[np.asarray(mask, dtype=np.uint8)]
+        return np.asarray(mask, dtype=np.uint8), self._labels.channels
 
     def size(self, index: int) -> tuple[int, int]:
         """Tell height and width of image ``index``, without opening it."""
@@ -135,6 +144,11 @@ class PairsSource(Source):
             height, width = self.size(index)
             cause = f"{path} has {size[1]} x {size[0]} pixels, but had {width} x {height} when it was indexed"
             raise ValueError(f"{cause}: it was changed since, or rotates itself; save it upright and start again.")
+
+
+def reduced(size: tuple[int, int], by: int) -> tuple[int, int]:
+    """Height and width divided, and rounded up as JPEG's decoder does."""
+    return (-(-size[0] // by), -(-size[1] // by))
 
 
 def make_labels(

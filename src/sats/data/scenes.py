@@ -125,7 +125,7 @@ class ScenesSource(Source):
         """Such as "scenes/train/000012"."""
         return f"scenes/{self.split}/{index:06d}"
 
-    def image(self, index: int) -> Image.Image:
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:  # noqa: ARG002 (as sources have it)
         """Scene ``index``, in RGB. Raises IndexError where there is none."""
         return self._scene(index).picture.copy()
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
+
+
+UNCHANGED: Final = np.arange(256, dtype=np.uint8)
+"""The table of ids that are class indices, or labels, already."""
 
 
 class Source(ABC):
@@ -34,12 +39,16 @@ class Source(ABC):
         return "/".join(self.key(index).split("/")[1:-1])
 
     @abstractmethod
-    def image(self, index: int) -> Image.Image:
-        """Image ``index``, in RGB."""
+    def image(self, index: int, scale: float = 1.0) -> Image.Image:
+        """Image ``index``, in RGB; it may be smaller than it is, but not below ``scale`` times its size."""
 
     @abstractmethod
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The class index of every pixel of image ``index``: [H, W], IGNORE where unknown."""
+
+    def stored_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """What `mask` is made of: ids [H, W], and the class index of each id [256]."""
+        return self.mask(index), UNCHANGED
 
     @abstractmethod
     def size(self, index: int) -> tuple[int, int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from sats.data.arrivals import at_once
+from sats.data.source import UNCHANGED
 from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from sats.data.saliency import Saliency
     from sats.data.source import Source
     from sats.types import Background, Future, Step, Void
+
+
+Stored: TypeAlias = "tuple[Image.Image, NDArray[np.uint8], NDArray[np.uint8]]"
+"""An image, the ids of its mask [H, W], and the label of each id [256]."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,23 @@ class Samples:
 
     def __getitem__(self, position: int) -> tuple[Image.Image, NDArray[np.uint8]]:
         """An RGB image and its labels [H, W]."""
+        image, ids, table = self.read(position)
+        return image, table.take(ids)
+
+    def read(self, position: int, scale: float = 1.0) -> Stored:
+        """The same, as it is stored: ids [H, W], and the label of each id [256], which is cheaper to look up later.
+
+        The image may be reduced to no less than ``scale`` times its size; the ids are not.
+        """
         index = int(self.indices[position])
-        image, labels = self.source.image(index), self.table[self.source.mask(index)]
-        if self.saliency is not None:
-            salient = self.saliency.salient(self.source.key(index), image)
-            labels[salient & (labels == BACKGROUND)] = UNKNOWN
-        return image, labels
+        ids, meanings = self.source.stored_mask(index)
+        table = self.table.take(meanings)
+        if self.saliency is None:
+            return self.source.image(index, scale), ids, table
+        image, labels = self.source.image(index), table.take(ids)
+        salient = self.saliency.salient(self.source.key(index), image)
+        labels[salient & (labels == BACKGROUND)] = UNKNOWN
+        return image, labels, UNCHANGED
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of an image, without decoding it."""
@@ -82,6 +98,11 @@ class Joined:
         """An RGB image and its labels [H, W]."""
         part, within = self._find(position)
         return part[within]
+
+    def read(self, position: int, scale: float = 1.0) -> Stored:
+        """The same, as it is stored; see `Samples.read`."""
+        part, within = self._find(position)
+        return part.read(within, scale)
 
     def size(self, position: int) -> tuple[int, int]:
         """Height and width of an image, without decoding it."""
