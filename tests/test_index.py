@@ -7,16 +7,22 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from sats import progress
 from sats.data import index
+from sats.data.folder import open_folder
 from sats.data.index import Pair, cache_path, index_pairs, read_mask, scan_files
+from sats.data.loader import TrainLoader
+from sats.data.stream import Samples
+from sats.data.transforms import TrainTransform
 
 PNG = frozenset({".png"})
 
@@ -259,3 +265,33 @@ def test_scan_refuses_bad_links(tmp_path: Path, link: str, target: str, cause: s
 def test_torch_is_not_loaded() -> None:
     check = "import sys, sats.data.folder; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_2000_pairs_are_checked_again_without_a_look_at_any_and_an_epoch_takes_no_memory(
+    tmp_path: Path, decoded: list[str]
+) -> None:
+    """benchmarks/index.py does it with 100,000."""
+    for part, suffix, pixels in (("images", "jpg", np.full((32, 32, 3), 90)), ("masks", "png", np.eye(32))):
+        save(tmp_path / part / f"kind.{suffix}", pixels, "RGB" if part == "images" else "L")
+        (tmp_path / part / "train").mkdir()
+        for number in range(2000):
+            os.link(tmp_path / part / f"kind.{suffix}", tmp_path / part / "train" / f"{number}.{suffix}")
+    (tmp_path / "classes.txt").write_text("background\nline")
+    source = open_folder(tmp_path, "train")
+    assert len(decoded) == 2000
+    decoded.clear()
+    start = time.perf_counter()
+    source = open_folder(tmp_path, "train")
+    assert time.perf_counter() - start < 0.5
+    assert not decoded
+    loader = TrainLoader(
+        samples=Samples(source, np.arange(2000), np.arange(256, dtype=np.uint8)),
+        transform=TrainTransform(32),
+        batch_size=16,
+        seed=(0,),
+    )
+    resident = []
+    for iteration, _ in enumerate(loader.batches(0, loader.iterations_per_epoch)):
+        if iteration % 20 == 19:
+            resident.append(psutil.Process().memory_info().rss)
+    assert resident[-1] - resident[0] < 8 * 2**20

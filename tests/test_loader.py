@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from fakes import FakeSource, names, random_source
+from sats.data.chained import ChainedSource
+from sats.data.folder import open_folder
 from sats.data.loader import EvaluationBatches, TrainLoader, sensible_workers, to_batch
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import TestTransform, TrainTransform
@@ -50,6 +54,38 @@ def test_starting_later_gives_the_rest_of_the_same_batches() -> None:
     whole = list(loader().batches(0, 7))
     for start in (1, 2, 5):
         assert same(list(loader().batches(start, 7)), whole[start:])
+
+
+def test_labels_looked_up_after_cutting_are_those_looked_up_before(tmp_path: Path) -> None:
+    """Ids in the file, the class of each, its channel: as one table on the crop, as three on the whole mask."""
+    rng = np.random.default_rng(0)
+    for part, suffix, shape in (("images", "jpg", (900, 1200, 3)), ("masks", "png", (900, 1200))):
+        folder = tmp_path / part / "train"
+        folder.mkdir(parents=True)
+        for index in range(3):
+            picture = rng.integers(0, 4, shape, dtype=np.uint8)
+            Image.fromarray(picture * (60 if suffix == "jpg" else 1)).save(folder / f"{index}.{suffix}")
+    (tmp_path / "classes.txt").write_text("sky\nroad\ntree\ncar")
+    source = ChainedSource([open_folder(tmp_path, "train", ("car", "road"))])
+    table = np.arange(256, dtype=np.uint8)
+    table[[1, 2]] = 2, 1
+    chosen = Samples(source, np.arange(3), table)
+    transform = TrainTransform(64, (0.2, 0.3))
+    quick = TrainLoader(samples=chosen, transform=transform, batch_size=3, seed=(0,))
+    for position in range(3):
+        rng = np.random.default_rng([0, 0, position, 0])
+        _, labels = transform(*chosen[position], rng)
+        found = next(batch for batch in quick.batches(0, 1)).labels
+        assert any(np.array_equal(labels, one.numpy()) for one in found)
+        assert set(np.unique(labels)) == {0, 1, 2}
+    assert source.image(0, 0.3).size == (600, 450)
+
+
+def test_normalised_pixels_are_those_of_the_definition() -> None:
+    images = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    batch = to_batch(images, torch.zeros(2, 5, 7, dtype=torch.uint8), torch.device("cpu"))
+    mean, std = (torch.tensor(colour).view(1, 3, 1, 1) * 255 for colour in (MEAN, STD))
+    assert torch.equal(batch.images, (images.permute(0, 3, 1, 2).float() - mean) / std)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores: on purpose

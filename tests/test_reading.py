@@ -134,6 +134,22 @@ def test_images_are_turned_upright(tmp_path: Path, suffix: str, orientation: int
     assert np.abs(read[[0, 0, -1, -1], [0, -1, 0, -1]] - UPRIGHT[[0, 0, -1, -1], [0, -1, 0, -1]]).max() < 30
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_no_larger_than_needed(tmp_path: Path, orientation: int) -> None:
+    """Never below the scale asked for, upright, and the same picture."""
+    ramp = np.add.outer(np.arange(248), np.arange(400)) / 3
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    path = str(tmp_path / "image.jpg")
+    Image.fromarray(np.repeat(ramp[..., None], 3, axis=2).astype(np.uint8)).save(path, exif=exif, quality=95)
+    whole = read_image(path)
+    for scale, by in ((1.0, 1), (0.51, 1), (0.5, 2), (0.3, 2), (0.25, 4), (0.05, 8)):
+        image = read_image(path, scale)
+        assert image.size == (-(-whole.width // by), -(-whole.height // by))
+        small = np.asarray(whole.resize(image.size, Image.Resampling.BOX)).astype(int)
+        assert np.abs(np.asarray(image).astype(int) - small).mean() < 1.5
+
+
 GREY = np.array([[0, 102, 204, 255]], dtype=np.uint8)
 
 

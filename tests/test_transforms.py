@@ -48,6 +48,24 @@ def test_without_zoom_pixels_and_labels_correspond_exactly() -> None:
     assert len(flips) == 2  # stripes seen rising and falling
 
 
+@pytest.mark.parametrize("area", [False, True])
+def test_an_image_decoded_smaller_gives_nearly_the_same_crop(area: bool) -> None:
+    ramp = (np.add.outer(np.arange(900), np.arange(1200)) / 9).astype(np.uint8)
+    image = Image.fromarray(np.repeat(ramp[..., None], 3, axis=2))
+    transform = TrainTransform(crop=64, scale=(0.1, 0.24), area=area)
+    reduced = 0
+    for seed in range(20):
+        cut = transform.draw((900, 1200), np.random.default_rng(seed))
+        by = max(by for by in (1, 2, 4, 8) if 1 / by >= cut.scale)
+        small = image.resize((1200 // by, -(-900 // by)), Image.Resampling.BOX)
+        pixels, labels = transform.apply(cut, image, ramp, np.random.default_rng(99))
+        same_pixels, same_labels = transform.apply(cut, small, ramp, np.random.default_rng(99))
+        assert np.abs(pixels.astype(int) - same_pixels.astype(int)).mean() < 1
+        np.testing.assert_array_equal(labels, same_labels)
+        reduced += by > 1
+    assert reduced == 20
+
+
 @pytest.mark.parametrize("scale", [(0.5, 2.0), (0.1, 0.3), (2.0, 4.0)])  # (0.1, 0.3) shrinks in two passes
 def test_zoomed_pixels_and_labels_stay_together(scale: tuple[float, float]) -> None:
     """On a ramp, where every column has a value of its own, a shift of one pixel would show as a bias."""
