@@ -44,8 +44,8 @@ def bytes_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
         yield lambda size: shown.advance(task, size)
 
 
-def progress_bar(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield ``items``, ``total`` of them; they get a bar if they take more than a second."""
+def progress_bar(items: Iterable[Item], title: str, total: int | None) -> Iterator[Item]:
+    """Yield ``items``, ``total`` of them (None: nobody knows); they get a bar if they take more than a second."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from items

@@ -39,7 +39,7 @@ def open_folder(
     root = Path(root)
     _check_layout(root, split)
     file = root / "classes.txt"
-    names = _read_names(file)
+    names = read_names(file)
     last = len(names) - 1
     mend = f"but {file} names only 0 to {last}: add the names, or set those pixels to {IGNORE} (ignore)."
     ids = {index: index for index in range(len(names))}
@@ -54,7 +54,7 @@ def read_classes(root: Path, classes: tuple[str, ...] = (), has_background: HasB
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder: name the one that holds {LAYOUT}.")
     file = root / "classes.txt"
-    names = _read_names(file)
+    names = read_names(file)
     return chosen_classes(names, classes, _begins_with_background(names, has_background), str(file))
 
 
@@ -94,8 +94,8 @@ def _splits(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
-def _read_names(file: Path) -> list[str]:
-    """Read the names of the classes: not empty, none twice, at most 255."""
+def read_names(file: Path) -> list[str]:
+    """The names in a classes.txt, line i being class i: not empty, none twice, at most 255; else ValueError."""
     try:
         lines = file.read_text("utf-8-sig").rstrip().split("\n")
     except OSError as error:

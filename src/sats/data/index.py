@@ -15,6 +15,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -40,6 +41,8 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 TAILS: Final = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 UNREADABLE: Final = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow raises on broken files
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+COLOUR_MODES: Final = ("RGB", "RGBA")
+COLOURED: Final = "; of colours that stand for classes, `sats data convert colours` makes such masks"
 SUFFIXES_SHOWN: Final = ", ".join(sorted(IMAGE_SUFFIXES))
 
 
@@ -118,10 +121,13 @@ def _check_link(folder: os.DirEntry[str]) -> None:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[ImageFile]:
-    """Open an image file; whatever goes wrong with it inside becomes one ValueError."""
+def opened(path: str, content: bytes | None = None) -> Iterator[ImageFile]:
+    """Open an image file; whatever goes wrong with it inside becomes one ValueError.
+
+    With ``content`` that is opened, and ``path`` only names it.
+    """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
@@ -133,21 +139,22 @@ def _opened(path: str) -> Iterator[ImageFile]:
         raise ValueError(f"{path} can't be read ({cause}): save or fetch it anew.") from error
 
 
-def read_image(path: str, scale: float = 1.0) -> Image.Image:
+def read_image(path: str, scale: float = 1.0, content: bytes | None = None) -> Image.Image:
     """Read an image in RGB, upright as its EXIF orientation says; ValueError if it can't be read.
 
     Greyscale is repeated, alpha is dropped, of 16-bit greyscale the upper 8 bits are kept. A JPEG is decoded to a half,
-    a quarter or an eighth of its size where that is not below ``scale`` times its size: much faster.
+    a quarter or an eighth of its size where that is not below ``scale`` times its size: much faster. With ``content``
+    that is read, and ``path`` only names it.
     """
-    with _opened(path) as opened:
-        fault = _image_fault(opened)
+    with opened(path, content) as image:
+        fault = _image_fault(image)
         if not fault:
             if scale <= 1 / 2:
-                opened.draft(None, (math.ceil(opened.width * scale), math.ceil(opened.height * scale)))
-            ImageOps.exif_transpose(opened, in_place=True)
+                image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+            ImageOps.exif_transpose(image, in_place=True)
     if fault:
         raise ValueError(f"{path} {fault}")
-    return _to_rgb(opened)
+    return _to_rgb(image)
 
 
 def _image_fault(image: Image.Image) -> str:
@@ -164,14 +171,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def image_size(path: str) -> tuple[int, int]:
+def image_size(path: str, content: bytes | None = None) -> tuple[int, int]:
     """Read the height and width of an image, once upright, from its header; ValueError if it can't be read.
 
-    A file that looks cut short is decoded to make sure.
+    A file that looks cut short is decoded to make sure. With ``content`` that is read, and ``path`` only names it.
     """
-    with _opened(path) as image:
+    with opened(path, content) as image:
         fault = _image_fault(image)
-        if not fault and not _ends_well(path, image.format or ""):
+        if not fault and not _ends_well(path, content, image.format or ""):
             image.load()
         width, height = image.size
         # A PNG's own getexif decodes its pixels, to find EXIF data behind them.
@@ -181,10 +188,12 @@ def image_size(path: str) -> tuple[int, int]:
     return (width, height) if orientation in {5, 6, 7, 8} else (height, width)
 
 
-def _ends_well(path: str, format_: str) -> bool:
+def _ends_well(path: str, content: bytes | None, format_: str) -> bool:
     tail = TAILS.get(format_)
     if tail is None:
         return False
+    if content is not None:
+        return content.endswith(tail)
     with Path(path).open("rb") as file:
         file.seek(-len(tail), os.SEEK_END)
         return file.read() == tail
@@ -192,13 +201,13 @@ def _ends_well(path: str, format_: str) -> bool:
 
 def read_mask(path: str) -> Image.Image:
     """Read a mask as it is stored: a PNG of mode L, P or 1; ValueError for any other."""
-    with _opened(path) as mask:
+    with opened(path) as mask:
         fault = _mask_fault(mask)
         if not fault:
             mask.load()
     if fault:
         mend = "save the mask as a PNG with one 8-bit class index a pixel (255 = ignore)"
-        raise ValueError(f"{path} {fault}: {mend}.")
+        raise ValueError(f"{path} {fault}: {mend}{COLOURED if mask.mode in COLOUR_MODES else ''}.")
     return mask
 
 

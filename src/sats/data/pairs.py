@@ -37,14 +37,16 @@ MOST_SHOWN: Final = 10
 
 
 class DataProblemsError(ValueError):
-    """Everything that is wrong with a data set; the message shows the first ten of ``problems``."""
+    """Everything that is wrong with a data set; the message shows the first ten of ``problems``.
 
-    def __init__(self, problems: Sequence[str], where: str) -> None:
+    ``rest`` says where the others are to be seen.
+    """
+
+    def __init__(self, problems: Sequence[str], where: str, rest: str = "; `sats data check` lists all") -> None:
         self.problems = tuple(problems)
         shown = "".join(f"\n- {problem}" for problem in problems[:MOST_SHOWN])
-        more = f"\nand {len(problems) - MOST_SHOWN} more; `sats data check` lists all."
-        rest = more if len(problems) > MOST_SHOWN else ""
-        super().__init__(problems[0] if len(problems) == 1 else f"{where} has {len(problems)} problems:{shown}{rest}")
+        more = f"\nand {len(problems) - MOST_SHOWN} more{rest}." if len(problems) > MOST_SHOWN else ""
+        super().__init__(problems[0] if len(problems) == 1 else f"{where} has {len(problems)} problems:{shown}{more}")
 
 
 @dataclass(frozen=True)
