@@ -54,6 +54,7 @@ see what was kept.
   sats export RUN|MODEL --out FILE         ONNX, checked under onnxruntime
   sats report RUN [RUN ...]                one HTML page: figures and pictures
   sats data check DIR [--protocol A-B]     problems, classes, steps of a folder
+  sats data convert KIND ... --out DIR     from COCO, YOLO, coloured masks, ...
   sats data list|prepare|show              data sets of the field; pictures
   sats runs [DIR]                          the runs there, and how far they are
 

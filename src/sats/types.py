@@ -45,6 +45,10 @@ Increment = Literal["classes", "domains"]
 """What arrives step by step."""
 Background = Literal["count", "ignore"]
 """Whether test pixels of the background are measured."""
+Crowd = Literal["class", "ignore"]
+"""Whether COCO's crowd regions are of their class."""
+Unknown = Literal["refuse", "ignore", "background"]
+"""What becomes of colours, or ids, that have no name when masks are converted."""
 Void = Literal["ignore", "background"]
 """What pixels that nobody labelled are in training."""
 

@@ -15,12 +15,14 @@ COMMANDS = {
     "show": ("sats.commands.data_show", "main"),
     "list": ("sats.commands.data_prepare", "show_list"),
     "prepare": ("sats.commands.data_prepare", "main"),
+    "convert": ("sats.commands.data_convert", "main"),
 }
 USAGE = """\
 sats data check DIR [--source NAME] [--protocol A-B]   problems, classes, steps
 sats data show DIR [--source NAME] --out SHEET.png     pictures with their masks
 sats data list                                         data sets known by name
-sats data prepare NAME [--from FILE...] [--out DIR]    unpack their archives"""
+sats data prepare NAME [--from FILE...] [--out DIR]    unpack their archives
+sats data convert KIND ... --out DIR [--split NAME]    from COCO, YOLO, colours, ..."""
 
 
 def main(words: Sequence[str]) -> None:

@@ -79,9 +79,17 @@ def check(arguments: CheckArguments) -> None:
 def _splits(arguments: CheckArguments, root: Path) -> list[str]:
     from sats.data.folder import split_names
     from sats.data.layouts import LAYOUTS, OWN, check_name
+    from sats.data.recognise import recognise
 
     check_name(arguments.source)
-    return split_names(root) if arguments.source == OWN else list(LAYOUTS[arguments.source].splits)
+    if arguments.source != OWN:
+        return list(LAYOUTS[arguments.source].splits)
+    try:
+        return split_names(root)
+    except ValueError as error:
+        if seems := recognise(root):
+            raise ValueError(f"{error} {seems}") from error
+        raise
 
 
 def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:

@@ -1,0 +1,106 @@
+"""What a folder that is no data folder seems to be, by its names alone, and the command that converts it."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MOST_NAMES: Final = 200
+"""Names of a folder that are looked at."""
+
+
+def recognise(root: Path) -> str:
+    """A sentence on what ``root`` seems to be and how it is converted; empty if nothing comes to mind."""
+    for guess in (_coloured, _coco, _yolo, _dataset, _binary):
+        if found := guess(root):
+            kind, flags = found
+            return f"It looks like {kind}: sats data convert {flags} --out NEW"
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """The first names in a folder, sorted; none if it is no folder, or can't be read."""
+    try:
+        return sorted(path.name for path in islice(folder.iterdir(), MOST_NAMES) if path.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _first(folder: Path, fits: Callable[[str], bool]) -> Path | None:
+    return next((folder / name for name in _names(folder) if fits(name)), None)
+
+
+def _has(folder: Path, suffix: str) -> bool:
+    """Whether there is a file of that suffix in the folder, or in a folder there."""
+    folders = [folder, *(folder / name for name in _names(folder)[:10])]
+    return any(name.lower().endswith(suffix) for place in folders for name in _names(place))
+
+
+def _folder(root: Path, *candidates: str) -> Path:
+    """The first of the ``candidates`` that is there, else the first."""
+    return next((root / name for name in candidates if (root / name).is_dir()), root / candidates[0])
+
+
+def _coloured(root: Path) -> tuple[str, str] | None:
+    table = _first(root, lambda name: name in ("labelmap.txt", "label_colors.txt", "class_dict.csv"))
+    if table is None:
+        return None
+    images, masks = (
+        _folder(root, "JPEGImages", "images", "train"),
+        _folder(root, "SegmentationClass", "masks", "train_labels"),
+    )
+    flags = f"colours --images {_quoted(images)} --masks {_quoted(masks)} --table {_quoted(table)}"
+    return "masks whose colours stand for classes", flags
+
+
+def _coco(root: Path) -> tuple[str, str] | None:
+    for folder in (root, root / "annotations", *(root / name for name in ("train", "valid", "val", "test"))):
+        file = _first(
+            folder, lambda name: name.endswith(".json") and any(word in name for word in ("coco", "instances"))
+        )
+        if file is None and folder.name != "annotations":
+            file = _first(folder, lambda name: name == "result.json")
+        if file is not None:
+            images = folder if _has(folder, ".jpg") and folder != root else _folder(root, "images")
+            return "COCO's JSON", f"coco --images {_quoted(images)} --annotations {_quoted(file)}"
+    return None
+
+
+def _yolo(root: Path) -> tuple[str, str] | None:
+    labels = _folder(root, "labels", "train/labels")
+    if not _has(labels, ".txt"):
+        return None
+    names = _first(root, lambda name: name.endswith((".yaml", ".yml"))) or root / "classes.txt"
+    inner = "train" if (labels / "train").is_dir() else ""
+    images = labels.parent / "images" / inner
+    return (
+        "YOLO's labels",
+        f"yolo --images {_quoted(images)} --labels {_quoted(labels / inner)} --names {_quoted(names)}",
+    )
+
+
+def _dataset(root: Path) -> tuple[str, str] | None:
+    is_saved = any((root / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    if is_saved or _has(root, ".parquet") or _has(root, ".arrow"):
+        return "a Hugging Face data set", f"dataset --data {_quoted(root)}"
+    return None
+
+
+def _binary(root: Path) -> tuple[str, str] | None:
+    masks = root / "masks"
+    inner = [name for name in _names(masks) if (masks / name).is_dir()]
+    if not inner or any((root / "images" / name).is_dir() for name in inner):
+        return None
+    if not _has(masks / inner[0], ".png"):
+        return None
+    flags = f"binary --images {_quoted(root / 'images')} --masks {_quoted(masks)}"
+    return "binary masks, a folder for each class", flags
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
