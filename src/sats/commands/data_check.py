@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from sats.config import Names
 from sats.types import HasBackground, Increment, Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sats.data.pairs import PairsSource
 
@@ -56,11 +57,12 @@ def check(arguments: CheckArguments) -> None:
     root = arguments.folder.expanduser()
     sources: dict[str, PairsSource] = {}
     problems: list[str] = []
-    for split in _splits(arguments, root):
-        try:
-            sources[split] = _open(arguments, root, split)
-        except DataProblemsError as error:
-            problems += [f"{split}: {problem}" for problem in error.problems]
+    with _recognising(arguments, root):
+        for split in _splits(arguments, root):
+            try:
+                sources[split] = _open(arguments, root, split)
+            except DataProblemsError as error:
+                problems += [f"{split}: {problem}" for problem in error.problems]
     if sources:
         show(class_table(sources))
     for problem in problems:
@@ -79,15 +81,21 @@ def check(arguments: CheckArguments) -> None:
 def _splits(arguments: CheckArguments, root: Path) -> list[str]:
     from sats.data.folder import split_names
     from sats.data.layouts import LAYOUTS, OWN, check_name
-    from sats.data.recognise import recognise
 
     check_name(arguments.source)
-    if arguments.source != OWN:
-        return list(LAYOUTS[arguments.source].splits)
+    return split_names(root) if arguments.source == OWN else list(LAYOUTS[arguments.source].splits)
+
+
+@contextmanager
+def _recognising(arguments: CheckArguments, root: Path) -> Iterator[None]:
+    """Where a folder is no data folder, say what it seems to be, too."""
+    from sats.data.layouts import OWN
+    from sats.data.recognise import recognise
+
     try:
-        return split_names(root)
+        yield
     except ValueError as error:
-        if seems := recognise(root):
+        if arguments.source == OWN and (seems := recognise(root)):
             raise ValueError(f"{error} {seems}") from error
         raise
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from sats.data.index import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MOST_NAMES: Final = 200
 """Names of a folder that are looked at."""
@@ -94,9 +96,8 @@ def _dataset(root: Path) -> tuple[str, str] | None:
 def _binary(root: Path) -> tuple[str, str] | None:
     masks = root / "masks"
     inner = [name for name in _names(masks) if (masks / name).is_dir()]
-    if not inner or any((root / "images" / name).is_dir() for name in inner):
-        return None
-    if not _has(masks / inner[0], ".png"):
+    lies_flat = any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in _names(root / "images"))
+    if not lies_flat or not inner or not _has(masks / inner[0], ".png"):
         return None
     flags = f"binary --images {_quoted(root / 'images')} --masks {_quoted(masks)}"
     return "binary masks, a folder for each class", flags

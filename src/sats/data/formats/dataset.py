@@ -113,7 +113,7 @@ def _rows(source: Source) -> tuple[Any, int | None]:
     if any((folder / name).is_file() for name in SAVED):
         saved = load_from_disk(str(folder))
         if isinstance(saved, DatasetDict):
-            _check_split(source, list(saved))
+            _check_split(source, [str(split) for split in saved])
             saved = saved[source.split]
         return saved, len(saved)
     if not folder.is_dir() and (source.data.count("/") != 1 or source.data[0] in "./~"):
@@ -131,11 +131,9 @@ def _built(source: Source, folder: Path) -> tuple[Any, int | None]:
     is_here = folder.is_dir()
     builder = load_dataset_builder(str(folder.absolute()) if is_here else source.data)
     if not isinstance(builder, Parquet | Arrow | ImageFolder):
-        raise ValueError(
-            f"its files are of the kind {type(builder).__name__}, not Parquet, Arrow or a folder of images"
-        )
+        raise ValueError("its files are neither Parquet nor Arrow nor a folder of images, which is all that is read")
     files = builder.config.data_files or {}
-    _check_split(source, list(files))
+    _check_split(source, [str(split) for split in files])
     if is_here or source.stream:
         is_counted = is_here and isinstance(builder, Parquet)
         return builder.as_streaming_dataset(source.split), _count(files[source.split]) if is_counted else None
