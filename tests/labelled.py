@@ -146,7 +146,7 @@ def rows(maps: Maps) -> Any:
     from datasets import Image as Picture
 
     columns = {
-        "image": [{"bytes": png(np.full((*ids.shape, 3), 90)), "path": None} for ids in maps.values()],
+        "image": [{"bytes": png(np.full((*ids.shape[:2], 3), 90)), "path": None} for ids in maps.values()],
         "label": [{"bytes": png(ids), "path": None} for ids in maps.values()],
     }
     return Dataset.from_dict(columns, features=Features(image=Picture(), label=Picture()))

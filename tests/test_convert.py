@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from labelled import CLASSES, FORMATS, binary, coco_polygons, coco_runs, colours, parquet, png, save, write_images, yolo
 from PIL import ExifTags, Image
 
+from labelled import CLASSES, FORMATS, binary, coco_polygons, coco_runs, colours, parquet, png, save, write_images, yolo
 from sats.cli import main
 from sats.data import convert as converting
 from sats.data.folder import open_folder
 from sats.data.formats.regions import in_runs, outlined, paint, points_of
+from sats.data.recognise import recognise
 from sats.types import IGNORE
 
 IDS = np.array([[0, 1, 1, 2, 3, 3], [0, 1, 1, 2, 3, 0], [0, 0, 0, 2, 2, 0]], dtype=np.uint8)
@@ -108,7 +109,7 @@ def test_an_interrupted_conversion_leaves_nothing(
         assert convert(words, out, "--split", "val") == 0
     before = files_below(tmp_path)
 
-    def fail(mask: np.ndarray, path: Path) -> None:
+    def fail(_: np.ndarray, path: Path) -> None:
         path.write_bytes(b"half")
         raise error
 
@@ -120,9 +121,7 @@ def test_an_interrupted_conversion_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"][: 1 + made]
 
 
-def test_a_split_that_cannot_be_moved_in_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_split_that_cannot_be_moved_in_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words, out = colours(tmp_path / "in", MAPS), tmp_path / "out"
     assert convert(words, out, "--split", "val") == 0
     before = files_below(out)
@@ -313,8 +312,7 @@ MISTAKES: dict[str, Mistake] = {
     "an unknown colour": (
         colours,
         paint_over("masks/a.png", np.full((3, 6, 3), (9, 8, 7))),
-        "masks/a.png has colours that {root}/labelmap.txt does not name (9 8 7 in 18 pixels): name them there, or say "
-        "--unknown ignore or --unknown background.",
+        "masks/a.png has colours that {root}/labelmap.txt does not name (9 8 7 in 18 pixels): name them there, or say",
     ),
     "another size": (
         colours,
@@ -331,12 +329,12 @@ MISTAKES: dict[str, Mistake] = {
     ),
     "no folders of classes": (
         lambda root, maps: [*binary(root, maps)[:-1], str(root / "images" / "deep")],
-        lambda root: None,
+        lambda _: None,
         "images/deep holds no folders: put the masks of each class into a folder that is called like it.",
     ),
     "a class without a folder": (
         lambda root, maps: [*binary(root, maps), "--classes", "tre"],
-        lambda root: None,
+        lambda _: None,
         "There is no folder of a class 'tre' in {root}/masks; did you mean 'tree'?",
     ),
     "a binary mask of another size": (
@@ -365,8 +363,8 @@ MISTAKES: dict[str, Mistake] = {
     "an absolute path": (coco_runs, coco("images", 0, file_name="/etc/a.jpg"), "which is no path below --images"),
     "a Windows path that escapes": (coco_runs, coco("images", 0, file_name="..\\a.jpg"), "no path below --images"),
     "a hidden image": (
-        lambda root, maps: coco_runs(root, {".hidden/a": IDS}),
-        lambda root: None,
+        lambda root, _: coco_runs(root, {".hidden/a": IDS}),
+        lambda _: None,
         "would not be found as .hidden/a.jpg: take leading dots out of its name.",
     ),
     "an image listed twice": (coco_runs, coco("images", 1, id=0), "image 'deep/b.jpg' without an `id` of its own"),
@@ -436,7 +434,7 @@ MISTAKES: dict[str, Mistake] = {
     "no labels": (yolo, lambda root: shutil.rmtree(root / "labels"), "labels is not a folder: mend --labels."),
     "no label files": (
         lambda root, maps: [*yolo(root, maps)[:4], f"{root}/images", "--names", f"{root}/data.yaml"],
-        lambda root: None,
+        lambda _: None,
         "images holds no label files (.txt): mend --labels.",
     ),
     "a class out of range": (
@@ -581,17 +579,50 @@ def test_columns_of_class_labels_name_their_classes(tmp_path: Path) -> None:
 
 def test_a_data_set_of_coloured_masks(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    maps = {"a": np.stack([IDS] * 3, axis=2)}
     (tmp_path / "table.txt").write_text("bg 0 0 0\nx 1 1 1\ny 2 2 2\nz 3 3 3\n")
-    words = parquet(tmp_path / "in", {"a": IDS})[:-2]
-    shutil.rmtree(tmp_path / "in")
-    from labelled import rows
-
-    (tmp_path / "in" / "data").mkdir(parents=True)
-    data = rows({"a": IDS}).map(lambda row: {"label": {"bytes": png(maps["a"]), "path": None}})
-    data.to_parquet(tmp_path / "in" / "data" / "train.parquet")
+    words = parquet(tmp_path / "in", {"a": np.stack([IDS] * 3, axis=2)})[:-2]
     assert convert([*words, "--table", f"{tmp_path}/table.txt"], tmp_path / "out") == 0
     np.testing.assert_array_equal(masks_of(tmp_path / "out")[0], IDS)
+
+
+def test_a_folder_of_images_with_metadata(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    folder = tmp_path / "in" / "train"
+    save(folder / "photos" / "a.jpg", np.zeros((3, 6, 3)))
+    save(folder / "masks" / "a.png", IDS)
+    (folder / "metadata.jsonl").write_text('{"file_name": "photos/a.jpg", "label_file_name": "masks/a.png"}\n')
+    words = ["dataset", "--data", f"{tmp_path}/in", "--classes", ",".join(CLASSES)]
+    assert convert(words, tmp_path / "out") == 0
+    np.testing.assert_array_equal(masks_of(tmp_path / "out")[0], IDS)
+    assert (tmp_path / "out/images/train/000000.jpg").read_bytes() == (folder / "photos" / "a.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("flags", [[], ["--stream"]])
+def test_a_data_set_on_the_hub(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    words = parquet(tmp_path / "in", MAPS)
+    real = datasets.load_dataset_builder
+    asked = []
+
+    def fetch(name: str) -> Any:
+        asked.append(name)
+        return real(f"{tmp_path}/in/data", cache_dir=str(tmp_path / "cache"))
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", fetch)
+    assert convert(["dataset", "--data", "owner/data", *words[3:]], tmp_path / "out", *flags) == 0
+    assert asked == ["owner/data"]
+    for found, ids in zip(masks_of(tmp_path / "out"), MAPS.values(), strict=True):
+        np.testing.assert_array_equal(found, ids)
+
+
+def test_a_data_set_that_the_hub_does_not_give_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("datasets")
+    assert convert(["dataset", "--data", "owner/data"], tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("sats: owner/data can't be read as a data set (")
+    assert told.count("\n") == 1
 
 
 def table(root: Path, **columns: list[Any]) -> None:
@@ -608,9 +639,9 @@ def cell(path: str) -> dict[str, Any]:
 
 WRONG_DATA: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "no folder": (lambda root: shutil.rmtree(root / "data"), [], "a name on the hub looks like owner/data"),
-    "no names": (lambda root: None, ["--names", "."], "the column 'label' of {root}/data does not name its classes"),
+    "no names": (lambda _: None, ["--names", "."], "the column 'label' of {root}/data does not name its classes"),
     "two kinds of names": (
-        lambda root: None,
+        lambda _: None,
         ["--classes", "a,b"],
         "Only one of --table, --names and --classes can say",
     ),
@@ -620,12 +651,12 @@ WRONG_DATA: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         "{root}/data, train, row 0, mask holds ids that {root}/id2label.json does not name (3): name them, or say",
     ),
     "no such column": (
-        lambda root: None,
+        lambda _: None,
         ["--mask-column", "x"],
         "it has no column 'x': name one of image, label with",
     ),
     "no such split": (
-        lambda root: None,
+        lambda _: None,
         ["--split", "val"],
         "it has no split 'val': name one of train with --from-spl",
     ),
@@ -701,6 +732,69 @@ def test_check_says_what_a_folder_seems_to_be_and_the_command_works(
     assert command[0] == words[0]
     assert convert(command + (words[3:] if package else []), tmp_path / "out") == 0
     assert len(masks_of(tmp_path / "out")) == 2
+
+
+TREES = {
+    "CVAT's masks": (
+        ["JPEGImages/a.jpg", "SegmentationClass/a.png", "labelmap.txt"],
+        "colours --images {root}/JPEGImages --masks {root}/SegmentationClass --table {root}/labelmap.txt",
+    ),
+    "CVAT's COCO": (
+        ["images/a.jpg", "annotations/instances_default.json"],
+        "coco --images {root}/images --annotations {root}/annotations/instances_default.json",
+    ),
+    "Label Studio's COCO": (
+        ["images/a.jpg", "result.json"],
+        "coco --images {root} --annotations {root}/result.json",
+    ),
+    "Roboflow's COCO": (
+        ["train/a.jpg", "train/_annotations.coco.json", "valid/b.jpg"],
+        "coco --images {root}/train --annotations {root}/train/_annotations.coco.json",
+    ),
+    "COCO itself": (
+        ["train2017/a.jpg", "annotations/captions_train2017.json", "annotations/instances_train2017.json"],
+        "coco --images {root}/train2017 --annotations {root}/annotations/instances_train2017.json",
+    ),
+    "Ultralytics' YOLO": (
+        ["images/train/a.jpg", "labels/train/a.txt", "data.yaml"],
+        "yolo --images {root}/images/train --labels {root}/labels/train --names {root}/data.yaml",
+    ),
+    "Roboflow's YOLO": (
+        ["train/images/a.jpg", "train/labels/a.txt", "data.yaml", "README.txt"],
+        "yolo --images {root}/train/images --labels {root}/train/labels --names {root}/data.yaml",
+    ),
+    "Label Studio's YOLO": (
+        ["images/a.jpg", "labels/a.txt", "classes.txt", "notes.json"],
+        "yolo --images {root}/images --labels {root}/labels --names {root}/classes.txt",
+    ),
+    "a clone of the hub": (["README.md", "data/train-00000-of-00001.parquet"], "dataset --data {root}"),
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_trees_that_tools_write_are_recognised(tree: str, tmp_path: Path) -> None:
+    names, command = TREES[tree]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert recognise(tmp_path).endswith(f": sats data convert {command.format(root=tmp_path)} --out NEW")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["images/train/a.jpg", "masks/trian/a.png", "classes.txt"],
+        ["images/a.jpg", "masks/a.png", "classes.txt"],
+        ["package.json", "labels.txt", "docs/a.txt"],
+    ],
+)
+def test_other_trees_are_not(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert not recognise(tmp_path)
+    assert not recognise(tmp_path / "nothing")
 
 
 def test_check_says_what_it_said_where_nothing_is_recognised(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NOT_SAID = Path()
 """Stands for a file that was not named."""
+OtherFile = Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: none)")]
+"""A file that need not be named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +154,11 @@ class Dataset(ConvertArguments):
     """The column of images."""
     mask_column: str = "label"
     """The column of masks."""
-    names: Path = NOT_SAID
+    names: OtherFile = NOT_SAID
     """The classes of the masks' ids: id2label.json, or a text file with a name a line."""
     classes: Names = ()
     """The classes of the masks' ids, from 0, instead."""
-    table: Path = NOT_SAID
+    table: OtherFile = NOT_SAID
     """For masks in colours: the table, as of `sats data convert colours`."""
     unknown: Unknown = "refuse"
     """What becomes of ids, or colours, without a name. The id 255 is always ignored."""
@@ -236,7 +238,8 @@ def run(arguments: ConvertArguments) -> None:
 def _at_home(arguments: ConvertArguments) -> ConvertArguments:
     """The arguments with `~` as the home folder in every path."""
     values = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
-    return replace(arguments, **{name: path.expanduser() for name, path in values.items() if isinstance(path, Path)})
+    paths: dict[str, Any] = {name: value.expanduser() for name, value in values.items() if isinstance(value, Path)}
+    return replace(arguments, **paths)
 
 
 def _classes(labelled: Labelled) -> str:

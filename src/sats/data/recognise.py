@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 MOST_NAMES: Final = 200
 """Names of a folder that are looked at."""
+SPLITS: Final = ("train", "valid", "val", "test")
+LABEL_STUDIO: Final = "result.json"
+"""What it calls its COCO file."""
 
 
 def recognise(root: Path) -> str:
@@ -61,16 +64,24 @@ def _coloured(root: Path) -> tuple[str, str] | None:
 
 
 def _coco(root: Path) -> tuple[str, str] | None:
-    for folder in (root, root / "annotations", *(root / name for name in ("train", "valid", "val", "test"))):
-        file = _first(
-            folder, lambda name: name.endswith(".json") and any(word in name for word in ("coco", "instances"))
-        )
-        if file is None and folder.name != "annotations":
-            file = _first(folder, lambda name: name == "result.json")
+    for folder in (root, root / "annotations", *(root / name for name in SPLITS)):
+        file = _first(folder, _is_coco)
         if file is not None:
-            images = folder if _has(folder, ".jpg") and folder != root else _folder(root, "images")
-            return "COCO's JSON", f"coco --images {_quoted(images)} --annotations {_quoted(file)}"
+            flags = f"coco --images {_quoted(_images_of(file, root))} --annotations {_quoted(file)}"
+            return "COCO's JSON", flags
     return None
+
+
+def _is_coco(name: str) -> bool:
+    return name.endswith(".json") and ("coco" in name or name.startswith("instances") or name == LABEL_STUDIO)
+
+
+def _images_of(file: Path, root: Path) -> Path:
+    """Where the images of a COCO file are: beside it in a split's folder, else in one that is called like it."""
+    if file.parent.name in SPLITS or file.name == LABEL_STUDIO:  # Label Studio's file names begin with images/
+        return file.parent
+    part = file.stem.removeprefix("instances_")
+    return next((folder for folder in (root / "images" / part, root / part) if folder.is_dir()), root / "images")
 
 
 def _yolo(root: Path) -> tuple[str, str] | None:

@@ -6,10 +6,12 @@ Only what lies in the rows is used: a path in them is followed nowhere but below
 from __future__ import annotations
 
 import os
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,14 +97,19 @@ def read(
 
 @contextmanager
 def _reading(data: str) -> Iterator[None]:
-    """Turn whatever the library stumbles over into one ValueError."""
+    """Turn whatever the library stumbles over into one ValueError, and do not show the hub's retries."""
     from datasets.exceptions import DatasetsError
 
+    hub = getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(ERROR)
     try:
         yield
     except (DatasetsError, OSError, RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{data} can't be read as a data set ({cause}): mend --data, or fetch it anew.") from error
+    finally:
+        hub.setLevel(level)
 
 
 def _rows(source: Source) -> tuple[Any, int | None]:
@@ -129,7 +136,11 @@ def _built(source: Source, folder: Path) -> tuple[Any, int | None]:
     from datasets.packaged_modules.parquet.parquet import Parquet
 
     is_here = folder.is_dir()
-    builder = load_dataset_builder(str(folder.absolute()) if is_here else source.data)
+    if is_here:
+        with tempfile.TemporaryDirectory() as cache:  # for a lock that is held meanwhile
+            builder = load_dataset_builder(str(folder.absolute()), cache_dir=cache)
+    else:
+        builder = load_dataset_builder(source.data)
     if not isinstance(builder, Parquet | Arrow | ImageFolder):
         raise ValueError("its files are neither Parquet nor Arrow nor a folder of images, which is all that is read")
     files = builder.config.data_files or {}
@@ -255,6 +266,6 @@ def _pixels(content: bytes, meaning: Palette | Ids, where: str) -> NDArray[Any]:
             raise ValueError("JPEG blurs masks")
         mask.load()
     if isinstance(meaning, Palette):
-        return np.asarray(read_image(where, content))
+        return np.asarray(read_image(where, content=content))
     pixels = np.asarray(mask)
     return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
