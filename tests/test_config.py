@@ -18,6 +18,10 @@ from sats.recipes import RECIPES, recipe, with_method
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_json(name: str, method: str) -> None:
+    if "cities-" in name and METHODS[method].needs_new_classes:
+        with pytest.raises(ValueError, match="has nothing to learn after it"):
+            recipe(name, method)
+        return
     config = recipe(name, method)
     assert from_json(to_json(config)) == config
     assert method_name(config.method) == method

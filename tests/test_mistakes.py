@@ -86,7 +86,7 @@ DATA_MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no classes.txt": (lambda data: (data / "classes.txt").unlink(), "classes.txt can't be read"),
     "empty classes.txt": (lambda data: (data / "classes.txt").write_text("\n"), "classes.txt is empty"),
     "duplicate names": (lambda data: (data / "classes.txt").write_text("background\ncat\ncat\n"), "repeats 'cat'"),
-    "class without image": (no_dogs, "No training image for the step that learns dog"),
+    "class without image": (no_dogs, "No training image for the step that brings dog"),
 }
 
 

@@ -20,7 +20,7 @@ def test_steps_follow_from_their_sizes() -> None:
     assert steps_of([15, 1, 4]) == (Step(0, 0, 16, 5), Step(1, 16, 1, 4), Step(2, 17, 4))
 
 
-@pytest.mark.parametrize("arguments", [(-1, 1, 1), (1, 0, 1), (0, 3, 1), (1, 3, 0)])
+@pytest.mark.parametrize("arguments", [(-1, 1, 1), (1, 0, 1), (0, 3, 1), (0, 0, 0), (1, 3, -1)])
 def test_impossible_steps_are_refused(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"step|Step"):
         Step(*arguments)
