@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd import Function
 from torch.nn import functional
 
+from sats.losses.chunks import apply, chunks, keep, kept
 from sats.losses.classification import one_hot
 from sats.types import BACKGROUND
 
@@ -26,13 +28,7 @@ def unbiased_distillation(logits: Tensor, old_logits: Tensor, where: Tensor | No
     """
     if where is not None:
         return distillation(logits, old_logits, where)
-    num_old = old_logits.shape[1]
-    everything = torch.logsumexp(logits, dim=1, keepdim=True)
-    background_or_new = torch.cat([logits[:, : BACKGROUND + 1], logits[:, num_old:]], dim=1)
-    background = torch.logsumexp(background_or_new, dim=1, keepdim=True) - everything
-    old = logits[:, BACKGROUND + 1 : num_old] - everything
-    log_probabilities = torch.cat([background, old], dim=1)
-    return -(old_logits.softmax(dim=1) * log_probabilities).mean(dim=1).mean()
+    return apply(_Distillation, logits, old_logits, None, True)
 
 
 def distillation(logits: Tensor, old_logits: Tensor, where: Tensor | None = None) -> Tensor:
@@ -42,9 +38,62 @@ def distillation(logits: Tensor, old_logits: Tensor, where: Tensor | None = None
     are cut off before the softmax. In nats, mean over all pixels and, as published (MiB's code), over the K channels;
     pixels outside the mask ``where`` [B, H, W] count as zeros.
     """
-    log_probabilities = logits[:, : old_logits.shape[1]].log_softmax(dim=1)
-    terms = -(old_logits.softmax(dim=1) * log_probabilities)
-    return terms.mean() if where is None else (terms.mean(dim=1) * where).mean()
+    return apply(_Distillation, logits, old_logits, where, False)
+
+
+class _Distillation(Function):
+    """Cross-entropy against the teacher's softmax; ``unbiased``: its background may be any new class.
+
+    Forward computes the gradient as well, chunk by chunk: it is all that is kept for backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, old_logits: Tensor, where: Tensor | None, unbiased: bool) -> Tensor:
+        """The mean over pixels and old channels."""
+        num_old = old_logits.shape[1]
+        gradient = torch.zeros_like(logits) if ctx.needs_input_grad[0] else None
+        total = logits.new_zeros(())
+        for image, rows in chunks(logits):
+            wanted = old_logits[image, :, rows].softmax(dim=0)
+            part = logits[image, :, rows]
+            term, difference = _unbiased_term(part, wanted) if unbiased else _plain_term(part[:num_old], wanted)
+            mask = None if where is None else where[image, rows]
+            total += (term if mask is None else term * mask).sum()
+            if gradient is not None:
+                gradient[image, : len(difference), rows] = difference if mask is None else difference * mask
+        size = old_logits.numel()
+        if gradient is not None:
+            keep(ctx, gradient)
+        ctx.size = size
+        return total / size
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """What forward found, weighted."""
+        return kept(ctx).mul_(gradient / ctx.size), None, None, None
+
+
+def _plain_term(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each pixel against ``wanted`` [K, h, w], and its gradient in ``logits`` [K, h, w]."""
+    log_probabilities = logits.log_softmax(dim=0)
+    term = -(wanted * log_probabilities).sum(dim=0)
+    return term, log_probabilities.exp_().sub_(wanted)
+
+
+def _unbiased_term(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of ``logits`` [C, h, w], whose background is one class with all new ones."""
+    num_old = len(wanted)
+    log_probabilities = logits.log_softmax(dim=0)
+    anew = torch.cat([log_probabilities[: BACKGROUND + 1], log_probabilities[num_old:]])
+    together = anew.logsumexp(dim=0)
+    old = log_probabilities[BACKGROUND + 1 : num_old]
+    term = -(wanted[BACKGROUND] * together + (wanted[BACKGROUND + 1 :] * old).sum(dim=0))
+    shares = (anew - together).exp_().mul_(wanted[BACKGROUND])
+    difference = log_probabilities.exp_()
+    difference[BACKGROUND + 1 : num_old] -= wanted[BACKGROUND + 1 :]
+    difference[: BACKGROUND + 1] -= shares[: BACKGROUND + 1]
+    difference[num_old:] -= shares[BACKGROUND + 1 :]
+    return term, difference
 
 
 def binary_distillation(logits: Tensor, old_logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sats.losses.chunks import chunks
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -30,11 +31,21 @@ def pseudo_labels(labels: Tensor, old_logits: Tensor, thresholds: Tensor) -> Ten
     ``labels`` [B, H, W]; ``old_logits`` [B, K, H, W]; ``thresholds`` [K], one entropy for each class of the teacher.
     Background pixels on which the teacher is not sure become IGNORE; other labels stay.
     """
-    probabilities = old_logits.softmax(dim=1)
-    classes = probabilities.argmax(dim=1)
-    sure = entropy(probabilities) < thresholds[classes]
-    answers = torch.where(sure, classes, IGNORE)
+    classes, entropies = _answers(old_logits)
+    answers = torch.where(entropies < thresholds[classes], classes, IGNORE)
     return torch.where(labels == BACKGROUND, answers, labels)
+
+
+def _answers(old_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The teacher's class of each pixel [B, H, W], and its normalised entropy (as `entropy`)."""
+    batch, num_classes, height, width = old_logits.shape
+    classes = torch.empty(batch, height, width, dtype=torch.int64, device=old_logits.device)
+    entropies = old_logits.new_empty(batch, height, width)
+    for image, rows in chunks(old_logits):
+        log_probabilities = old_logits[image, :, rows].log_softmax(dim=0)
+        classes[image, rows] = log_probabilities.max(dim=0).indices  # much faster than argmax, which is the same
+        entropies[image, rows] = -(log_probabilities.exp() * log_probabilities).sum(dim=0)
+    return classes, entropies.div_(num_classes * math.log(num_classes))
 
 
 class EntropyHistogram:
@@ -50,9 +61,8 @@ class EntropyHistogram:
 
     def add(self, labels: Tensor, old_logits: Tensor) -> None:
         """Count the pixels that ``labels`` [B, H, W] call background, by the teacher's ``old_logits`` [B, C, H, W]."""
-        probabilities = old_logits.softmax(dim=1)
-        classes = probabilities.argmax(dim=1)
-        bins = (entropy(probabilities) * (self.num_classes * BINS)).long().clamp_(0, BINS - 1)
+        classes, entropies = _answers(old_logits)
+        bins = (entropies * (self.num_classes * BINS)).long().clamp_(0, BINS - 1)
         places = (classes * BINS + bins)[labels == BACKGROUND]
         self.counts += torch.bincount(places, minlength=self.counts.numel())
 
