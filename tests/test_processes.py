@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pair import dropping_config, even_config
+from sats.cli import main
 from sats.engine import checkpoint, launch
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder, create_run
@@ -263,6 +265,51 @@ def test_without_a_launcher_there_is_one_process(monkeypatch: pytest.MonkeyPatch
     assert (launch.processes(), launch.is_main()) == (1, True)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert (launch.processes(), launch.process(), launch.is_main()) == (4, 1, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train scenes --processes", "needs a number of processes"),
+        ("train scenes --processes none", "needs a number of processes"),
+        ("resume RUN --processes=0", "needs a number of processes"),
+        ("runs --processes 2", "runs"),
+    ],
+)
+def test_a_wrong_number_of_processes_is_told(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):  # `sats runs` knows no such flag
+        assert main(words.split()) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_processes_are_started_with_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def execute(_: str, words: list[str]) -> None:
+        started.append(words)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execute)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(SystemExit):
+        main(["train", "scenes", "--processes", "3", "--epochs", "1"])
+    with pytest.raises(SystemExit):
+        main(["resume", "--processes=2", "RUN"])
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    assert [words[1:] for words in started] == [
+        [*launcher, "3", "-m", "sats", "train", "scenes", "--epochs", "1"],
+        [*launcher, "2", "-m", "sats", "resume", "RUN"],
+    ]
+
+
+@pytest.mark.slow
+def test_sats_starts_the_processes_itself(tmp_path: Path) -> None:
+    words = ["train", "scenes", *TINY.split(), "--processes", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-m", "sats", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "run").is_finished()
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["processes"] == 2
 
 
 # --- under torchrun ---------------------------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ see what was kept.
   (voc and ade: published settings; with -m behind: with memory)
 {_wrapped("methods", sorted(METHODS))}
 
+`sats train ... --processes N` shares a run among N processes of this machine
+(one for each GPU); so do resume and extend.
 `sats COMMAND --help` lists a command's flags,
 `sats train RECIPE --method NAME --help` those of a method. For example, on the
 built-in data:
@@ -104,10 +106,29 @@ def _dispatch(words: list[str]) -> None:
     elif words[0] in COMMANDS:
         if launch.processes() > 1 and not is_shared:
             raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
+        if is_shared and (number := _take_processes(words)) > 1:
+            launch.start_processes(words, number)
         module, function = COMMANDS[words[0]]
         getattr(import_module(module), function)(words[1:])
     else:
         raise ValueError(f"{unknown('command', words[0], COMMANDS)} `sats --help` explains them.")
+
+
+def _take_processes(words: list[str]) -> int:
+    """Remove ``--processes N`` from ``words``: how many are to be started here, 1 if nobody says so."""
+    flag = "--processes"
+    place = next((place for place, word in enumerate(words) if word == flag or word.startswith(f"{flag}=")), None)
+    if place is None:
+        return 1
+    _, equals, value = words[place].partition("=")
+    taken = words[place : place + (1 if equals else 2)]
+    number = value if equals else taken[-1]
+    if not number.isdecimal() or int(number) < 1:
+        raise ValueError(f"{flag} needs a number of processes, 1 or more.")
+    if launch.processes() > 1:
+        raise ValueError(f"torchrun has started {launch.processes()} processes already: leave out {flag}.")
+    del words[place : place + len(taken)]
+    return int(number)
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BRIEF = "1000"
 """Turns for which a waiting thread spins before it sleeps."""
@@ -41,3 +46,14 @@ def processes_here() -> int:
 def process_here() -> int:
     """Which of those on this machine this one is, from 0."""
     return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
+
+
+def start_processes(words: Sequence[str], number: int) -> None:
+    """Become torch's launcher of ``number`` processes that run ``sats WORDS`` together on this machine.
+
+    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *launcher, "-m", "sats", *words])  # noqa: S606 (this program itself)

@@ -88,5 +88,5 @@ def _answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
     old.eval()
     for batch in batches:
         height, width = batch.labels.shape[-2:]
-        answers = old(batch.images).logits_at((height, width)).argmax(dim=1)
+        answers = old(batch.images).logits_at((height, width)).max(dim=1).indices
         yield Batch(batch.images, answers.where(batch.labels == BACKGROUND, batch.labels))
