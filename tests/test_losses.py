@@ -38,6 +38,20 @@ def test_entropy_is_plops(golden: Golden) -> None:
     close(losses.entropy(golden["old_logits"].softmax(1)), golden["plop_entropy"])
 
 
+def test_pseudo_labels_of_a_coarser_teacher_are_its_nearest_answers(golden: Golden) -> None:
+    old = golden["old_logits"]
+    thresholds = torch.full((old.shape[1],), 0.05)
+    labels = torch.zeros(old.shape[0], old.shape[2], old.shape[3], dtype=torch.int64)
+    coarse = losses.pseudo_labels(labels, old, thresholds)
+    fine = losses.pseudo_labels(labels.repeat_interleave(3, 1).repeat_interleave(3, 2), old, thresholds)
+    assert torch.equal(fine, coarse.repeat_interleave(3, 1).repeat_interleave(3, 2))
+    assert (coarse != IGNORE).any()
+    histograms = [losses.EntropyHistogram(old.shape[1], old.device) for _ in range(2)]
+    histograms[0].add(labels, old)
+    histograms[1].add(fine.new_zeros(fine.shape), old)
+    assert torch.equal(histograms[0].counts, histograms[1].counts)
+
+
 def test_attention_transfer_is_the_papers(golden: Golden) -> None:
     new, old = [golden["sat_new_0"], golden["sat_new_1"]], [golden["sat_old_0"], golden["sat_old_1"]]
     close(losses.attention_transfer(new, old, golden["sat_labels"], pooling="class"), golden["sat_class_pooled"])

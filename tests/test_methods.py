@@ -14,8 +14,8 @@ from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.base import freezes_encoder, needs_teacher
 from sats.methods.pseudo_labelling import THRESHOLDS, gather_thresholds
 from sats.recipes import recipe
-from sats.types import Init, Pooling, SegOutput, Step
-from steps import STEP_0, STEP_1, at, batch, step1, terms_of, update
+from sats.types import BACKGROUND, Init, Pooling, SegOutput, Step
+from steps import STEP_0, STEP_1, at, batch, outputs, step1, terms_of, update
 
 
 def with_transfer(method: Method) -> Method:
@@ -49,6 +49,34 @@ def test_terms_are_finite_and_gradients_reach_the_student_alone(method: Method, 
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
     if where.teacher is not None:
         assert all(parameter.grad is None for parameter in where.teacher.parameters())
+
+
+LOW = [dataclasses.replace(method, distill_at="logits") for method in STREAMED.values()]
+
+
+@pytest.mark.parametrize("method", LOW, ids=list(STREAMED))
+def test_the_old_model_may_be_asked_at_the_heads_resolution(method: Method) -> None:
+    """Other values, unless the method never asks it pixel by pixel, and gradients that are finite."""
+    where = step1(method)
+    data = batch(STEP_1)
+    terms = terms_of(method, where, data)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(term.isfinite() for term in terms.values())
+    trained = [parameter for parameter in where.model.parameters() if parameter.requires_grad]
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+    if not needs_teacher(method, STEP_1):
+        return
+    where.model.eval()
+    student, teacher = outputs(method, where, data)
+    new, old, mask = method.distilled(where, data, student, teacher)
+    assert mask is None
+    assert old.shape == teacher.logits.shape
+    torch.testing.assert_close(new, student.logits)
+    if method.learns_pseudo_labels():
+        targets = method.targets(where, data, teacher)
+        known = data.labels != BACKGROUND
+        assert targets.shape == data.labels.shape
+        assert torch.equal(targets[known], data.labels[known])
 
 
 @pytest.mark.parametrize("method", CARRIERS)

@@ -104,14 +104,18 @@ def _dispatch(words: list[str]) -> None:
     elif words[0] == "--version":
         print(__version__)
     elif words[0] in COMMANDS:
-        if launch.processes() > 1 and not is_shared:
-            raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
-        if is_shared and (number := _take_processes(words)) > 1:
-            launch.start_processes(words, number)
-        module, function = COMMANDS[words[0]]
-        getattr(import_module(module), function)(words[1:])
+        _start(words, is_shared)
     else:
         raise ValueError(f"{unknown('command', words[0], COMMANDS)} `sats --help` explains them.")
+
+
+def _start(words: list[str], is_shared: bool) -> None:
+    if launch.processes() > 1 and not is_shared:
+        raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
+    if is_shared and (number := _take_processes(words)) > 1:
+        launch.start_processes(words, number)
+    module, function = COMMANDS[words[0]]
+    getattr(import_module(module), function)(words[1:])
 
 
 def _take_processes(words: list[str]) -> int:

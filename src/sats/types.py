@@ -41,6 +41,8 @@ HasBackground = Literal["auto", "yes", "no"]
 """Whether a data set's class 0 is a background; "auto" goes by its name."""
 Future = Literal["background", "ignore"]
 """What test pixels of classes not yet learned count as."""
+DistillAt = Literal["pixels", "logits"]
+"""Where the old model's answers are compared, and thresholded: at full resolution, or at that of the model's head."""
 Increment = Literal["classes", "domains"]
 """What arrives step by step."""
 Background = Literal["count", "ignore"]
@@ -164,6 +166,10 @@ class SegOutput:
     def pixel_logits(self) -> Tensor:
         """Logits at the images' resolution [B, C, H, W], float32, bilinear; computed once."""
         return self.logits_at(self.size)
+
+    def logits_for(self, place: DistillAt) -> Tensor:
+        """Logits at full resolution [B, C, H, W], or at the head's [B, C, h, w], in float32."""
+        return self.pixel_logits if place == "pixels" else self.logits.float()
 
     def logits_at(self, size: tuple[int, int]) -> Tensor:
         """Logits brought to ``size`` (height, width), bilinear: [B, C, *size], float32."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sats.losses.chunks import chunks
+from sats.losses.regions import resize_labels
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def entropy(probabilities: Tensor) -> Tensor:
 def pseudo_labels(labels: Tensor, old_logits: Tensor, thresholds: Tensor) -> Tensor:
     """Labels with the teacher's class where they say background and the teacher is sure (PLOP, eq. 5).
 
-    ``labels`` [B, H, W]; ``old_logits`` [B, K, H, W]; ``thresholds`` [K], one entropy for each class of the teacher.
+    ``labels`` [B, H, W]; ``old_logits`` [B, K, h, w], of the same resolution or a lower one, of which the nearest
+    answer counts; ``thresholds`` [K], one entropy for each class of the teacher.
     Background pixels on which the teacher is not sure become IGNORE; other labels stay.
     """
     classes, entropies = _answers(old_logits)
     answers = torch.where(entropies < thresholds[classes], classes, IGNORE)
+    answers = resize_labels(answers, (labels.shape[1], labels.shape[2]))
     return torch.where(labels == BACKGROUND, answers, labels)
 
 
@@ -60,7 +63,8 @@ class EntropyHistogram:
         self.counts = torch.zeros(num_classes * BINS, dtype=torch.int64, device=device)
 
     def add(self, labels: Tensor, old_logits: Tensor) -> None:
-        """Count the pixels that ``labels`` [B, H, W] call background, by the teacher's ``old_logits`` [B, C, H, W]."""
+        """Count the places of ``old_logits`` [B, C, h, w] that ``labels`` [B, H, W], nearest there, call background."""
+        labels = resize_labels(labels, (old_logits.shape[2], old_logits.shape[3]))
         classes, entropies = _answers(old_logits)
         bins = (entropies * (self.num_classes * BINS)).long().clamp_(0, BINS - 1)
         places = (classes * BINS + bins)[labels == BACKGROUND]

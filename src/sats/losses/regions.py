@@ -19,6 +19,8 @@ def _nearest(size: int, target: int, device: torch.device) -> Tensor:
 
 def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     """Labels [B, H, W] on a grid of (h, w) cells, nearest neighbour as in Pillow (``nearest-exact``): [B, h, w]."""
+    if labels.shape[1:] == grid:
+        return labels
     rows = _nearest(labels.shape[1], grid[0], labels.device)
     columns = _nearest(labels.shape[2], grid[1], labels.device)
     return labels[:, rows[:, None], columns]

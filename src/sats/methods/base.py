@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from sats import losses
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
-from sats.types import BACKGROUND, IGNORE, Init
+from sats.types import BACKGROUND, IGNORE, DistillAt, Init
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,10 +62,20 @@ class Method(ABC):
     "teacher": as the mean of the old ones, weighted by what the teacher takes the new class's pixels for."""
     pretuning: Pretuning = field(default_factory=Pretuning)
     """Pre-tuning of new rows, where init is "nest"."""
+    distill_at: DistillAt = "pixels"
+    """Where the old model's answers are compared, and thresholded for pseudo-labels: at full resolution, as published,
+    or at that of the model's head, which costs less."""
     frozen_encoder: bool = False
     """Keep the encoder as it is after step 0."""
     attention_transfer: AttentionTransfer = field(default_factory=AttentionTransfer)
     """Self-attention transfer, which any method can carry; weight 0 is off."""
+
+    def distilled(
+        self, context: Context, batch: Batch, student: SegOutput, teacher: SegOutput
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What distillation compares: logits of student and teacher as ``distill_at`` says, and on which pixels."""
+        new, old = student.logits_for(self.distill_at), teacher.logits_for(self.distill_at)
+        return new, old, context.distilled(losses.resize_labels(batch.labels, (old.shape[2], old.shape[3])))
 
     @abstractmethod
     def losses(
@@ -97,7 +108,7 @@ class Method(ABC):
         if teacher is None or not self.learns_pseudo_labels():
             labels = batch.labels
             return labels if context.has_background else labels.masked_fill(labels == BACKGROUND, IGNORE)
-        return teacher_labels(context, batch, teacher)
+        return teacher_labels(context, batch, teacher.logits_for(self.distill_at))
 
     def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
         """The labels [B, H, W] whose regions the attention transfer pools by.
@@ -105,7 +116,9 @@ class Method(ABC):
         The current label where there is one, elsewhere the teacher's class where it is sure, the rest IGNORE:
         whatever the method itself trains on.
         """
-        return targets if self.learns_pseudo_labels() else teacher_labels(context, batch, teacher)
+        if self.learns_pseudo_labels():
+            return targets
+        return teacher_labels(context, batch, teacher.logits_for(self.distill_at))
 
     def after_backward(self, context: Context) -> None:
         """Read or add to gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""
@@ -154,7 +167,7 @@ def pretunes(method: Method, step: Step) -> bool:
 def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
     """Gather what ``method`` and the parts it carries need before a fresh step."""
     if needs_teacher(method, context.step) and (method.learns_pseudo_labels() or method.attention_transfer.weight > 0):
-        gather_thresholds(context, loader)
+        gather_thresholds(context, loader, method.distill_at)
     method.begin_step(context, loader)
 
 

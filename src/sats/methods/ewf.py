@@ -43,7 +43,9 @@ class Ewf(Method, name="ewf"):
     """The distillation of features and logits, with base plop."""
 
     def _base(self) -> Method:
-        return Mib(distillation=self.distillation) if self.base == "mib" else Plop(pod=self.pod)
+        if self.base == "mib":
+            return Mib(distillation=self.distillation, distill_at=self.distill_at)
+        return Plop(pod=self.pod, distill_at=self.distill_at)
 
     def prepare_model(self, model: Segmenter, step: Step) -> None:
         """Freeze the old rows of the classifier."""

@@ -39,8 +39,7 @@ class Ilt(Method, name="ilt"):
         """Cross-entropy, and both distillations from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            where = context.distilled(batch.labels)
-            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits, where)
+            distilled = losses.distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled
             difference = student.features[-1].float() - teacher.features[-1].float()
             terms["features"] = self.features * difference.square().mean()

@@ -37,7 +37,6 @@ class Lwf(Method, name="lwf"):
         """Cross-entropy, and distillation from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            where = context.distilled(batch.labels)
-            distilled = losses.distillation(student.pixel_logits, teacher.pixel_logits, where)
+            distilled = losses.distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled
         return terms

@@ -37,7 +37,8 @@ class LwfMc(Method, name="lwf-mc"):
         """Binary cross-entropy, and distillation from step 1 on."""
         terms = {"binary_cross_entropy": losses.binary_cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            distilled = losses.binary_distillation(student.pixel_logits, teacher.pixel_logits)
+            new, old, _ = self.distilled(context, batch, student, teacher)
+            distilled = losses.binary_distillation(new, old)
             terms["distillation"] = self.distillation * distilled
         return terms
 

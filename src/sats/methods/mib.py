@@ -37,7 +37,6 @@ class Mib(Method, name="mib"):
         learned = losses.unbiased_cross_entropy(logits, labels, context.step.num_old, keep_old=True)
         terms = {"cross_entropy": learned.mean()}
         if teacher is not None:
-            where = context.distilled(labels)
-            distilled = losses.unbiased_distillation(logits, teacher.pixel_logits, where)
+            distilled = losses.unbiased_distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled
         return terms

@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sats.methods.context import Context
-    from sats.types import Batch, SegOutput
+    from sats.types import Batch, DistillAt
 
 THRESHOLDS = "pseudo_labels.thresholds"
 FLOOR = 0.001
 """The lowest threshold (PLOP's code): a teacher that is always sure is believed everywhere."""
 
 
-def gather_thresholds(context: Context, loader: Iterable[Batch]) -> None:
+def gather_thresholds(context: Context, loader: Iterable[Batch], place: DistillAt = "pixels") -> None:
     """Put each old class's median entropy [num_old] into the state, by one pass of the teacher over the data."""
     if context.teacher is None:
         raise ValueError("Pseudo-labels need a teacher.")
     histogram = losses.EntropyHistogram(context.step.num_old, next(context.teacher.parameters()).device)
     for batch in loader:
-        histogram.add(batch.labels, context.teacher(batch.images).pixel_logits)
+        histogram.add(batch.labels, context.teacher(batch.images).logits_for(place))
     histogram.counts = context.sum_over_processes(histogram.counts)
     context.state[THRESHOLDS] = histogram.medians(FLOOR)
 
 
-def teacher_labels(context: Context, batch: Batch, teacher: SegOutput) -> Tensor:
+def teacher_labels(context: Context, batch: Batch, old_logits: Tensor) -> Tensor:
     """The batch's labels [B, H, W], background replaced by the teacher's class where it is sure, else by IGNORE."""
-    return losses.pseudo_labels(batch.labels, teacher.pixel_logits, context.state[THRESHOLDS])
+    return losses.pseudo_labels(batch.labels, old_logits, context.state[THRESHOLDS])

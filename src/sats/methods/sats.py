@@ -40,7 +40,6 @@ class Sats(Method, name="sats"):
         """Cross-entropy on the pseudo-labels, and distillation from step 1 on."""
         terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
         if teacher is not None:
-            where = context.distilled(batch.labels)
-            distilled = losses.unbiased_distillation(student.pixel_logits, teacher.pixel_logits, where)
+            distilled = losses.unbiased_distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled
         return terms

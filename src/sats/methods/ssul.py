@@ -55,9 +55,10 @@ class Ssul(Method, name="ssul"):
         targets = batch.labels.masked_fill(background & batch.salient, unknown)
         if teacher is None:
             return targets
-        confidence, classes = teacher.pixel_logits.sigmoid().max(dim=1)
+        confidence, classes = teacher.logits_for(self.distill_at).sigmoid().max(dim=1)
         known = (classes > BACKGROUND) & (classes < context.step.num_old) & (confidence >= self.sure)
-        return classes.where(background & known, targets)
+        answers = losses.resize_labels(classes.where(known, BACKGROUND), (targets.shape[1], targets.shape[2]))
+        return answers.where(background & (answers != BACKGROUND), targets)
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
