@@ -194,12 +194,13 @@ def main() -> None:
         "--method", choices=[name for name, kind in METHODS.items() if kind.data == "stream"], default="sats"
     )
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--at", choices=("pixels", "logits"), default="pixels", help="where the teacher is asked")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=("method", "floor"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    learner = make_learner(METHODS[arguments.method](), arguments)
+    learner = make_learner(METHODS[arguments.method](distill_at=arguments.at), arguments)
     batch = make_batch(learner.context.step, arguments.size, arguments.batch)
     if arguments.only == "method":
         print(peak_here(lambda: iterate(learner, batch)))
@@ -215,7 +216,7 @@ def main() -> None:
             least.append(seconds[0])
             own.append(seconds[1])
     found = {
-        **{name: getattr(arguments, name) for name in ("model", "size", "classes", "method", "batch", "rounds")},
+        **{name: getattr(arguments, name) for name in ("model", "size", "classes", "method", "at", "batch", "rounds")},
         "ratio_to_floor": round(statistics.median(mine / best for mine, best in zip(own, least, strict=True)), 3),
         "seconds": round(statistics.median(own), 4),
         "floor_seconds": round(statistics.median(least), 4),

@@ -22,7 +22,7 @@ sats data check DIR [--source NAME] [--protocol A-B]   problems, classes, steps
 sats data show DIR [--source NAME] --out SHEET.png     pictures with their masks
 sats data list                                         data sets known by name
 sats data prepare NAME [--from FILE...] [--out DIR]    unpack their archives
-sats data convert KIND ... --out DIR [--split NAME]    from COCO, YOLO, colours, ..."""
+sats data convert KIND ... --out DIR [--split NAME]    from COCO, YOLO, ..."""
 
 
 def main(words: Sequence[str]) -> None:
