@@ -187,3 +187,97 @@ def test_what_cannot_go_on_is_one_sentence(folders: Path, tmp_path: Path, capsys
     assert "was made with the method's step 0" in told("--from", run, "--step", goats, "--method", "ewc")
     shutil.rmtree(RunFolder(tmp_path / "run").step(0))
     assert "is not finished: go on with `sats resume" in told("--from", run, "--step", goats)
+
+
+def test_a_model_is_measured_again_as_its_run_did_whatever_the_folders_label(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a folder has no test images, and for an earlier step: background counts where all is labelled."""
+    untested = tmp_path / "untested"
+    shutil.copytree(folders / "step-2", untested)
+    for part in ("images", "masks"):
+        shutil.rmtree(untested / part / "val")
+    words = ["folder", "--step", str(folders / "step-0"), "--step", str(untested), *SMALL]
+    assert train(*words, "--out", str(tmp_path / "run")) == 0
+    run = RunFolder(tmp_path / "run")
+    for step, scores in enumerate(run.scores()):
+        assert main(["evaluate", str(run.step(step)), "--out", str(tmp_path / "again.json")]) == 0
+        again = json.loads((tmp_path / "again.json").read_text())
+        assert (again["iou"], again["pixels"]) == (scores.iou, scores.pixels)
+    assert scores.iou["background"] is None
+    capsys.readouterr()
+
+
+def test_a_background_that_is_not_the_first_class_is_refused() -> None:
+    odd = FakeSource((), ("unknown", "pole", "background"))
+    with pytest.raises(ValueError, match=r"make it the first line of classes\.txt"):
+        ChainedSource([random_source(2, 2), odd])
+    with pytest.raises(ValueError, match=r"make it the first line of classes\.txt"):
+        ChainedSource([odd, random_source(2, 2)])
+
+
+def test_methods_that_learn_new_classes_only_refuse_a_folder_without_any(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = str(folders / "step-0")
+    words = ["folder", "--step", first, "--step", first, *SMALL, "--out", str(tmp_path / "run")]
+    assert train(*words, "--method", "ewf") == 2
+    assert "Step 1 brings no new class" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert train(*words, "--method", "sats") == 0
+    assert "Step 1: learning no new class on 4 images" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_from_the_same_steps_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_data(tmp_path / "data", ("background", "a", "b", "c"), images=4)
+    more = make_data(tmp_path / "more", ("background", "d"), images=4)
+    base = ["folder", "--data", str(data), *SMALL, "--method", "finetune"]
+    assert train(*base, "--protocol", "2-1", "--out", str(tmp_path / "run")) == 0
+    other = [*base, "--stream.steps", "a", "b,c", "--from", str(tmp_path / "run"), "--step", str(more)]
+    assert train(*other, "--out", str(tmp_path / "other")) == 2
+    assert "in the same steps" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_while_it_took_over_another_goes_on(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if the old images are gone, but for their empty folders."""
+    own = tmp_path / "own"
+    shutil.copytree(folders, own)
+    assert train("folder", "--step", str(own / "step-0"), *SMALL, "--out", str(tmp_path / "run")) == 0
+    for part in ("images", "masks"):
+        for path in (own / "step-0" / part).rglob("*.png"):
+            path.unlink()
+    copytree = shutil.copytree
+
+    def stops(*arguments: object, **options: object) -> None:
+        copytree(*arguments, **options)
+        raise KeyboardInterrupt
+
+    words = ["--from", str(tmp_path / "run"), "--step", str(own / "step-2"), "--out", str(tmp_path / "later")]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(shutil, "copytree", stops)
+        assert train(*words) == 130
+    assert not RunFolder(tmp_path / "later").is_finished()
+    assert main(["resume", str(tmp_path / "later")]) == 0
+    assert RunFolder(tmp_path / "later").scores()[1].classes == ("background", "rickshaw", "goat")
+
+
+def test_reserved_rows_that_are_used_up_are_told_before_anything_is_copied(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["folder", "--step", str(folders / "step-0"), "--step", str(folders / "step-1"), "--method", "dft", *SMALL]
+    assert train(*words, "--out", str(tmp_path / "run")) == 0
+    later = ["--from", str(tmp_path / "run"), "--step", str(folders / "step-2"), "--out", str(tmp_path / "later")]
+    assert train(*later) == 2
+    assert "add --method.init background" in capsys.readouterr().err
+    assert not (tmp_path / "later").exists()
+    assert train(*later, "--method.init", "background") == 0
+
+
+def test_data_here_and_folders_that_arrive_are_not_confused(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folders / "step-0")
+    assert train("folder", "--data", ".", "--step", str(folders / "step-1"), *SMALL) == 2
+    assert "say --step . before the others" in capsys.readouterr().err

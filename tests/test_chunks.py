@@ -112,6 +112,15 @@ def test_extreme_logits_give_finite_gradients(seed: int, size: float) -> None:
     assert leaf.grad.isfinite().all()
 
 
+def test_half_precision_sums_in_single() -> None:
+    logits, old = (torch.randn(1, n, 256, 256).half() for n in (C, K))
+    expected = losses.unbiased_distillation(logits.float(), old.float())
+    torch.testing.assert_close(losses.unbiased_distillation(logits, old).float(), expected, rtol=1e-2, atol=0)
+    impossible = torch.zeros(1, C, H, W)
+    impossible[:, 0] = -torch.inf
+    assert losses.cross_entropy(impossible, torch.full((1, H, W), IGNORE)).eq(0).all()
+
+
 def test_a_gradient_is_given_once_and_none_where_none_is_wanted() -> None:
     logits, old, labels = case()
     leaf = logits.clone().requires_grad_()

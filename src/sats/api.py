@@ -109,6 +109,10 @@ def with_first_folder(config: RunConfig[Method]) -> RunConfig[Method]:
     data, stream = config.data, config.stream
     if not data.folders or data.root not in ("", ".") or stream.protocol or stream.steps:
         return config
+    if data.root == "." and Path("classes.txt").is_file():
+        raise ValueError(
+            "The folder here holds data, too: if it is the first to be learned from, say --step . before the others."
+        )
     first, *later = data.folders
     data = dataclasses.replace(data, source="folder", root=first, folders=tuple(later))
     return dataclasses.replace(config, data=data, stream=dataclasses.replace(stream, protocol=ALL))

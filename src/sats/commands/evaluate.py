@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sats.config import RunConfig
     from sats.data.source import Source
+    from sats.data.stream import Joined, Samples
     from sats.engine.run_folder import RunFolder
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
@@ -53,33 +54,58 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(EvaluateArguments, args=words, prog="sats evaluate")
 
-    model = find_model(arguments.model.expanduser())  # complains before the data is looked at
-    run = run_of(model)
-    config = run.config() if run else None
-    source = open_source_of(arguments, config)
-    scores = measure(api.load(model), source, as_in_the_run(arguments, config), num_first_of(run))
-    number = model.parent.name.removeprefix(STEP)
-    if run and model.resolve().parent.parent == run.path and number.isdecimal():
-        scores = dataclasses.replace(scores, step=int(number))
+    scores = scores_of(arguments, find_model(arguments.model.expanduser()))
     show_scores([scores])
     if arguments.out:
         write_text(Path(arguments.out).expanduser(), scores.to_json())
         print(f"scores: {arguments.out}")
 
 
+def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
+    """The scores of the model in ``model``: where nothing else is said, as its run measures them."""
+    run = run_of(model)  # complains before the data is looked at
+    config = run.config() if run else None
+    arguments = as_in_the_run(arguments, config)
+    number = model.parent.name.removeprefix(STEP)
+    if run is None or model.resolve().parent.parent != run.path or not number.isdecimal():
+        return measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
+    if run.config().data.folders and not (arguments.data or arguments.split):
+        scores = measure_in_run(api.load(model), run, int(number), arguments)
+    else:
+        scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
+    return dataclasses.replace(scores, step=int(number))
+
+
 def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, num_first: int) -> Scores:
     """The scores of ``predictor`` on ``source``; its first ``num_first`` classes count as old (0: all)."""
-    from sats.data.loader import EvaluationBatches, sensible_workers
     from sats.data.stream import samples_by_name
+
+    has_background = predictor.model.classifier.has_background
+    samples = samples_by_name(
+        source, predictor.classes, arguments.future or "background", arguments.background or "count", has_background
+    )
+    return measure_on(predictor, samples, arguments, num_first)
+
+
+def measure_in_run(predictor: Predictor, run: RunFolder, step: int, arguments: EvaluateArguments) -> Scores:
+    """The scores on what the run itself measures ``step`` on: folders that had arrived, as far as they are labelled."""
+    from sats.data.stream import Stream
+    from sats.engine.build import build_stream
+
+    stream = build_stream(run.config(), run.num_steps(), run.domains())
+    assert isinstance(stream, Stream)  # noqa: S101 (an extension has no folders that arrive)
+    samples = stream.test_samples(stream.steps[step], arguments.future or "background", arguments.background or "count")
+    return measure_on(predictor, samples, arguments, stream.num_first)
+
+
+def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: EvaluateArguments, num_first: int) -> Scores:
+    """The scores on ``samples`` in the model's channels."""
+    from sats.data.loader import EvaluationBatches, sensible_workers
     from sats.data.transforms import TestTransform
     from sats.evaluation.confusion import confusion_matrix
     from sats.evaluation.scores import compute_scores
 
     device = predictor.model.classifier.weights[0].device
-    has_background = predictor.model.classifier.has_background
-    samples = samples_by_name(
-        source, predictor.classes, arguments.future or "background", arguments.background or "count", has_background
-    )
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
     batches = EvaluationBatches(samples, transform, arguments.batch_size, sensible_workers(device), device)
     followed = progress_bar(batches, "measuring", len(batches))

@@ -21,25 +21,25 @@ class ChainedSource(Source):
     """The images of ``parts``, one after the other; ``classes`` are those of the first, then what others add.
 
     Classes are told from each other by name; ValueError for names that differ in case alone. Keys of the first part
-    stay as they are, others begin with the part's number. With ``cautious``, background is IGNORE in parts that do not
-    label every class: nobody knows what it is.
+    stay as they are, others begin with the part's number. Background is IGNORE in parts that do not label every class
+    of ``expected``: nobody knows what it is.
     """
 
-    def __init__(self, parts: Sequence[Source], cautious: bool = False) -> None:
+    def __init__(self, parts: Sequence[Source], expected: Sequence[str] = ()) -> None:
         self.parts = tuple(parts)
         foreground = dict.fromkeys(name for part in parts for name in part.classes[BACKGROUND + 1 :])
         self.classes = (parts[0].classes[BACKGROUND], *foreground)
         _refuse_look_alikes(self.classes)
+        _refuse_late_backgrounds(parts)
         ends = np.cumsum([len(part) for part in parts])
         self._starts = [0, *ends[:-1].tolist()]
         self._length = int(ends[-1])
-        self._tables = [self._table(part, cautious) for part in parts]
+        self._tables = [self._table(part, expected) for part in parts]
 
-    def _table(self, part: Source, cautious: bool) -> NDArray[np.uint8]:
+    def _table(self, part: Source, expected: Sequence[str]) -> NDArray[np.uint8]:
         """The class index of each of a part's ids [256]."""
         table = np.full(256, IGNORE, dtype=np.uint8)
-        whole = len(part.classes) == len(self.classes)
-        table[BACKGROUND] = BACKGROUND if whole or not cautious else IGNORE
+        table[BACKGROUND] = BACKGROUND if set(expected) <= set(part.classes) else IGNORE
         for index, name in enumerate(part.classes[BACKGROUND + 1 :], BACKGROUND + 1):
             table[index] = self.classes.index(name)
         return table
@@ -133,3 +133,14 @@ def _refuse_look_alikes(names: Sequence[str]) -> None:
         other = known.setdefault(name.casefold(), name)
         if other != name:
             raise ValueError(f"The folders call a class {other!r} and {name!r}: give it one name in their classes.txt.")
+
+
+def _refuse_late_backgrounds(parts: Sequence[Source]) -> None:
+    backgrounds = {part.classes[BACKGROUND].casefold() for part in parts}
+    for part in parts:
+        for name in part.classes[BACKGROUND + 1 :]:
+            if name.casefold() in backgrounds:
+                raise ValueError(
+                    f"One folder calls its background {name!r}, and another a class: make it the first line of "
+                    "classes.txt, with the masks' ids to match, or give the class another name."
+                )

@@ -86,8 +86,8 @@ def split_names(root: Path) -> list[str]:
 
 
 def is_there(root: Path, split: str) -> bool:
-    """Whether ``root`` has images and masks of the ``split``."""
-    return all((root / part / split).is_dir() for part in ("images", "masks"))
+    """Whether ``root`` has any file among the images or masks of the ``split``."""
+    return any(path.is_file() for part in ("images", "masks") for path in (root / part / split).rglob("[!.]*"))
 
 
 def _splits(folder: Path) -> list[str]:

@@ -217,8 +217,8 @@ class Stream:
         return self._arrivals[step.index].domains
 
     def brings(self, step: Step) -> tuple[str, ...]:
-        """The names of what ``step`` brings: domains, or classes without the background."""
-        return self.domains(step) or self._foreground(step)
+        """The names of what ``step`` brings: domains, or classes without the background; in words if it is neither."""
+        return self.domains(step) or self._foreground(step) or ("no new class",)
 
     def _foreground(self, step: Step) -> tuple[str, ...]:
         return tuple(self.train_source.classes[index] for index in self._arrivals[step.index].classes)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sats.engine.run import described_steps
 from sats.engine.run_folder import SCORES, STEPS, RunFolder, is_run
 from sats.files import saving
 from sats.methods.base import prepare_model
@@ -47,15 +48,14 @@ def adopt_run(run: Run, earlier: RunFolder) -> None:
             f"take over {earlier.step(0)} alone."
         )
     _check_same_start(earlier.config(), run.config, earlier.path)
-    wanted = run.stream.names(run.stream.steps[number - 1])
-    known = load_model(earlier.step(number - 1) / "model").classes
-    if known != wanted:
+    for step, scores in zip(run.stream.steps, earlier.scores(), strict=False):
+        _check_same_classes(earlier, scores.classes, run.stream.names(step))
+    if run.method.init == "reserved" and not load_model(earlier.step(number - 1) / "model").classifier.reserved:
         raise ValueError(
-            f"{earlier.path} knows the classes {', '.join(known)}; here it would know {', '.join(wanted)}: name the "
-            "same data, in the same order."
+            f"{earlier.path} has no reserved rows left that new classes could start from: add --method.init background."
         )
     with saving(run.folder.path):
-        run.folder.write(STEPS, (earlier.path / STEPS).read_text(encoding="utf-8"))
+        run.folder.write(STEPS, described_steps(run, earlier.steps()))
         if earlier.memory_path.is_file():
             run.folder.write(run.folder.memory_path.name, earlier.memory_path.read_text(encoding="utf-8"))
         if earlier.copies.is_dir():
@@ -63,6 +63,15 @@ def adopt_run(run: Run, earlier: RunFolder) -> None:
         for index in reversed(range(number)):  # with step 0, the last, all is there
             with run.folder.writing_step(index) as folder:
                 shutil.copytree(earlier.step(index), folder, dirs_exist_ok=True)
+
+
+def _check_same_classes(earlier: RunFolder, known: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    """ValueError unless a step of another run knows the classes that the same step here would know."""
+    if known != wanted:
+        raise ValueError(
+            f"{earlier.path} knows the classes {', '.join(known)}; here it would know {', '.join(wanted)}: name the "
+            "same data, in the same steps."
+        )
 
 
 def adopt_step0(run: Run, source: Path) -> None:

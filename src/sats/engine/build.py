@@ -19,6 +19,7 @@ from sats.data.scenes import ScenesSource
 from sats.data.stream import Stream, Test
 from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
+from sats.methods.base import freezes_encoder
 from sats.models.creation import create
 
 if TYPE_CHECKING:
@@ -64,7 +65,20 @@ def build_stream(
     train = ChainedSource([source, *later])
     at_once = config.method.data == "all"
     arrivals = by_folder(train, first)
+    refuse_idle_steps(config.method, arrivals[learned:], learned)
     return Stream(train, open_tests(config, steps), arrivals, learned, all_at_once=at_once, void=config.data.void)
+
+
+def refuse_idle_steps(method: Method, arrivals: Sequence[Arrival], number: int) -> None:
+    """ValueError for a step after the first that brings no class, where the method learns new classes only."""
+    if not (method.needs_new_classes or freezes_encoder(method)):
+        return
+    for index, arrival in enumerate(arrivals, number):
+        if index and not arrival.classes:
+            raise ValueError(
+                f"Step {index} brings no new class, and this method has nothing else to learn: leave its folder out, "
+                "or choose a method that changes the encoder."
+            )
 
 
 def first_arrivals(
@@ -109,11 +123,13 @@ def open_tests(config: RunConfig[Method], steps: Sequence[int] = ()) -> list[Tes
 
 def all_tests(config: RunConfig[Method]) -> Source:
     """All test images of a run that is done, those of its folders included."""
-    tests = open_tests(config, range(len(config.data.folders)))
+    data = config.data
+    tests = open_tests(config, range(len(data.folders)))
     if not tests:
-        data = config.data
         raise ValueError(f"{data.root} has no split {data.test_split!r} to measure on: name a folder with --data.")
-    return ChainedSource([test.source for test in tests], cautious=True)
+    learned = {name for folder in data.folders for name in read_classes(Path(folder), (), data.has_background)[1:]}
+    first = tests[0].source.classes[1:] if data.folders else ()
+    return ChainedSource([test.source for test in tests], expected=sorted(learned.union(first)))
 
 
 def build_extension(config: RunConfig[Method]) -> Extension:

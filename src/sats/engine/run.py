@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from sats.engine import build
 from sats.models.checkpoint import load as load_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from accelerate import Accelerator
 
@@ -47,6 +48,19 @@ def finished_model(run: Run, step: Step) -> Segmenter:
     """The saved model that ``step`` ended with, on the CPU."""
     groups = [earlier.num_new for earlier in run.stream.steps[: step.index + 1]]
     return load_model(run.folder.step(step.index) / "model", groups)
+
+
+def described_steps(run: Run, learned: Sequence[dict[str, object]]) -> str:
+    """The text of steps.json: the ``learned`` steps as they are, then what others learn, and from how many images."""
+    later = [
+        {
+            "learns": run.stream.new_names(step),
+            "images": len(run.stream.train_samples(step)),
+            **({"domains": domains} if (domains := run.stream.domains(step)) else {}),
+        }
+        for step in run.stream.steps[len(learned) :]
+    ]
+    return json.dumps([*learned, *later], indent=2, ensure_ascii=False) + "\n"
 
 
 def make_loader(run: Run, step: Step) -> TrainLoader:

@@ -20,7 +20,7 @@ from sats.engine.loop import optimise
 from sats.engine.measure import measure
 from sats.engine.new_rows import start_new_rows
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
-from sats.engine.run import Run, finished_model, make_loader, one_pass, seed_everything
+from sats.engine.run import Run, described_steps, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
 from sats.errors import RunError
 from sats.evaluation.scores import Scores, compute_scores
@@ -75,7 +75,7 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
 
 def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extension:
     """The stream, of whose first steps this run, or the one it goes on from, knows how they were learned."""
-    written = folder if folder.steps() else started_from(config) or folder
+    written = folder if folder.step(0).exists() else started_from(config) or folder
     return build.build_stream(config, len(written.scores()), written.domains())
 
 
@@ -89,15 +89,7 @@ def begin(run: Run) -> None:
 def write_steps(run: Run) -> None:
     """Write down which classes each step learns, from which domains if they arrive, and from how many images."""
     learned = run.folder.steps()[: len(run.folder.scores())]  # stays as it was: those images may be gone
-    steps = learned + [
-        {
-            "learns": run.stream.new_names(step),
-            "images": len(run.stream.train_samples(step)),
-            **({"domains": domains} if (domains := run.stream.domains(step)) else {}),
-        }
-        for step in run.stream.steps[len(learned) :]
-    ]
-    run.folder.write(STEPS, json.dumps(steps, indent=2, ensure_ascii=False) + "\n")
+    run.folder.write(STEPS, described_steps(run, learned))
 
 
 def train_step(run: Run, step: Step) -> None:

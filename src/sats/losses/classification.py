@@ -51,7 +51,7 @@ class _CrossEntropy(Function):
             log_probabilities, shares = _with_background(logits[image, :, rows], num_background)
             known = target[image, rows] != IGNORE
             wanted = target[image, rows].where(known, BACKGROUND)
-            loss[image, rows] = -log_probabilities.gather(0, wanted[None])[0] * known
+            loss[image, rows] = (-log_probabilities.gather(0, wanted[None])[0]).masked_fill(~known, 0)
             if gradient is not None:
                 gradient[image, :, rows] = _difference(log_probabilities, wanted, known, shares)
         if gradient is not None:

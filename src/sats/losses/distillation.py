@@ -52,20 +52,20 @@ class _Distillation(Function):
         """The mean over pixels and old channels."""
         num_old = old_logits.shape[1]
         gradient = torch.zeros_like(logits) if ctx.needs_input_grad[0] else None
-        total = logits.new_zeros(())
+        total = torch.zeros((), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
         for image, rows in chunks(logits):
             wanted = old_logits[image, :, rows].softmax(dim=0)
             part = logits[image, :, rows]
             term, difference = _unbiased_term(part, wanted) if unbiased else _plain_term(part[:num_old], wanted)
             mask = None if where is None else where[image, rows]
-            total += (term if mask is None else term * mask).sum()
+            total += (term if mask is None else term * mask).sum(dtype=total.dtype)
             if gradient is not None:
                 gradient[image, : len(difference), rows] = difference if mask is None else difference * mask
         size = old_logits.numel()
         if gradient is not None:
             keep(ctx, gradient)
         ctx.size = size
-        return total / size
+        return (total / size).to(logits.dtype)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
