@@ -281,3 +281,18 @@ def test_data_here_and_folders_that_arrive_are_not_confused(
     monkeypatch.chdir(folders / "step-0")
     assert train("folder", "--data", ".", "--step", str(folders / "step-1"), *SMALL) == 2
     assert "say --step . before the others" in capsys.readouterr().err
+
+
+def test_the_folder_that_holds_the_steps_names_them_all(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """step-0, step-1, ... below --data; a protocol asks for one folder's own classes, and then there are none."""
+    assert train("folder", "--data", str(folders), *SMALL, "--out", str(tmp_path / "run")) == 0
+    scores = RunFolder(tmp_path / "run").scores()
+    assert [after.classes[1:] for after in scores] == [
+        ("rickshaw",),
+        ("rickshaw", "cow"),
+        ("rickshaw", "cow", "goat"),
+    ]
+    assert train("folder", "--data", str(folders), "--protocol", "1-1", *SMALL, "--out", str(tmp_path / "no")) == 2
+    assert "images is not a folder" in capsys.readouterr().err

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.engine import launch
-from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, create_run, find_model, open_run, run_of, unused_folder
+from sats.engine.run_folder import (
+    CONFIG,
+    EXTENSION,
+    STEP,
+    RunFolder,
+    create_run,
+    find_model,
+    open_run,
+    run_of,
+    unused_folder,
+)
 from sats.methods import METHODS, method_name
 from sats.types import ALL
 
@@ -104,16 +115,32 @@ def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
     return create_run(path, absolute_paths(config))
 
 
+def steps_below(root: Path) -> tuple[str, ...]:
+    """The folders step-0, step-1, ... in ``root``, as far as they are there without a gap."""
+    numbered = (root / f"{STEP}{number}" for number in itertools.count())
+    return tuple(
+        str(folder) for folder in itertools.takewhile(lambda folder: (folder / "classes.txt").is_file(), numbered)
+    )
+
+
 def with_first_folder(config: RunConfig[Method]) -> RunConfig[Method]:
-    """``config`` with the first of the folders that arrive as its data, where nothing else is."""
+    """``config`` with the first of the folders that arrive as its data, where nothing else is.
+
+    They may be named one by one, or by the folder that holds them as step-0, step-1, ...
+    """
     data, stream = config.data, config.stream
-    if not data.folders or data.root not in ("", ".") or stream.protocol or stream.steps:
+    if stream.protocol or stream.steps:
         return config
-    if data.root == "." and Path("classes.txt").is_file():
+    folders = data.folders if data.root in ("", ".") else ()
+    if not data.folders and data.source == "folder":
+        folders = steps_below(Path(data.root).expanduser())
+    elif folders and Path("classes.txt").is_file():
         raise ValueError(
             "The folder here holds data, too: if it is the first to be learned from, say --step . before the others."
         )
-    first, *later = data.folders
+    if not folders:
+        return config
+    first, *later = folders
     data = dataclasses.replace(data, source="folder", root=first, folders=tuple(later))
     return dataclasses.replace(config, data=data, stream=dataclasses.replace(stream, protocol=ALL))
 

@@ -70,7 +70,7 @@ built-in data:
 
   sats train scenes --method sats --protocol 5-5
 """
-MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+MISTAKE, FAILURE = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(_os_message(error), FAILURE, error)
     except KeyboardInterrupt as error:
-        return _complain(f"Interrupted. {error}".strip(), INTERRUPTED, error)
+        return _complain(f"Interrupted. {error}".strip(), launch.INTERRUPTED, error)
     return 0
 
 

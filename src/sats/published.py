@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sats.config import (
     DataConfig,
@@ -21,7 +21,9 @@ from sats.config import (
     TrainConfig,
 )
 from sats.methods import Method, method_name
-from sats.types import Increment  # noqa: TC001 (a field)
+
+if TYPE_CHECKING:
+    from sats.types import Increment
 
 WITH_MEMORY = "-m"
 """Ends the name of a recipe with the published memory."""

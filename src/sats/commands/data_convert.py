@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +26,7 @@ OtherFile = Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: none)")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertArguments:
+class ConvertArguments(ABC):
     """What every kind is asked."""
 
     out: Path
@@ -33,13 +34,13 @@ class ConvertArguments:
     split: str = "train"
     """The split that the images become."""
 
+    @abstractmethod
     def inputs(self) -> tuple[Path, ...]:
         """The folders that are read, which --out must lie apart from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self) -> Labelled:
         """The images and labels that are asked for."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

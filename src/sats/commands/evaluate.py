@@ -54,7 +54,8 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(EvaluateArguments, args=words, prog="sats evaluate")
 
-    scores = scores_of(arguments, find_model(arguments.model.expanduser()))
+    model = find_model(arguments.model.expanduser())  # complains before the data is looked at
+    scores = scores_of(arguments, model)
     show_scores([scores])
     if arguments.out:
         write_text(Path(arguments.out).expanduser(), scores.to_json())
@@ -63,7 +64,7 @@ def main(words: Sequence[str]) -> None:
 
 def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     """The scores of the model in ``model``: where nothing else is said, as its run measures them."""
-    run = run_of(model)  # complains before the data is looked at
+    run = run_of(model)
     config = run.config() if run else None
     arguments = as_in_the_run(arguments, config)
     number = model.parent.name.removeprefix(STEP)

@@ -21,6 +21,7 @@ from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
 from sats.methods.base import freezes_encoder
 from sats.models.creation import create
+from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,9 +128,18 @@ def all_tests(config: RunConfig[Method]) -> Source:
     tests = open_tests(config, range(len(data.folders)))
     if not tests:
         raise ValueError(f"{data.root} has no split {data.test_split!r} to measure on: name a folder with --data.")
-    learned = {name for folder in data.folders for name in read_classes(Path(folder), (), data.has_background)[1:]}
-    first = tests[0].source.classes[1:] if data.folders else ()
-    return ChainedSource([test.source for test in tests], expected=sorted(learned.union(first)))
+    return ChainedSource([test.source for test in tests], expected=foreground(config) if data.folders else ())
+
+
+def foreground(config: RunConfig[Method]) -> list[str]:
+    """Every class of the configured data and of the folders that arrive after it, without the background."""
+    data = config.data
+    known = [read_classes(Path(folder), (), data.has_background) for folder in data.folders]
+    if data.source == OWN:
+        known.append(read_classes(Path(data.root), data.classes, data.has_background))
+    else:
+        known.append(open_source(config, data.test_split).classes)
+    return sorted({name for classes in known for name in classes[BACKGROUND + 1 :]})
 
 
 def build_extension(config: RunConfig[Method]) -> Extension:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted."""
 BRIEF = "1000"
 """Turns for which a waiting thread spins before it sleeps."""
 
@@ -48,12 +51,21 @@ def process_here() -> int:
     return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
 
 
-def start_processes(words: Sequence[str], number: int) -> None:
-    """Become torch's launcher of ``number`` processes that run ``sats WORDS`` together on this machine.
+def start_processes(words: Sequence[str], number: int) -> NoReturn:
+    """Run ``sats WORDS`` in ``number`` processes of this machine, by torch's launcher; exit as the first to fail did.
 
-    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise.
+    Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise. What went wrong they have said themselves.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *launcher, "-m", "sats", *words])  # noqa: S606 (this program itself)
+    logging.disable()  # the launcher's own words, in this process alone
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        run.run(run.parse_args(["--standalone", "--nproc-per-node", str(number), "-m", "sats", *words]))
+    except ChildFailedError as error:
+        sys.exit(error.get_first_failure()[1].exitcode)
+    except SignalException:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
