@@ -142,8 +142,14 @@ def _base_config(rest: list[str], stored: str | None, method: str | None) -> Run
 def _config_of_earlier_run(rest: list[str]) -> str | None:
     """The configuration of the run that ``--from`` names, where no recipe does."""
     named = take(list(rest), "--from") if rest and rest[0].startswith("-") else None
-    path = Path(named or "").expanduser()
-    return str(path / CONFIG) if named and is_run(path) else None
+    if named is None:
+        return None
+    path = Path(named).expanduser()
+    if not is_run(path):
+        raise ValueError(
+            f"{path} is no run to go on from: name one with --from RUN, or a recipe before --from RUN/step-0."
+        )
+    return str(path / CONFIG)
 
 
 def take(words: list[str], flag: str) -> str | None:
