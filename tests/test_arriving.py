@@ -134,6 +134,8 @@ def test_folders_arrive_and_a_finished_run_takes_another_when_the_old_ones_are_g
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "step-0, then" in page
     assert "first rickshaw; then cow; goat" in page
+    assert main(["report", str(run.path), str(later.path), "--out", str(tmp_path / "both.html")]) == 0
+    assert "The runs learn in different steps" in (tmp_path / "both.html").read_text(encoding="utf-8")
     card = (later.step(2) / "model" / "README.md").read_text(encoding="utf-8")
     assert "the folder step-0, then step-1, then step-2" in card
 

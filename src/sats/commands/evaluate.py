@@ -67,14 +67,18 @@ def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     run = run_of(model)
     config = run.config() if run else None
     arguments = as_in_the_run(arguments, config)
-    number = model.parent.name.removeprefix(STEP)
-    if run is None or model.resolve().parent.parent != run.path or not number.isdecimal():
-        return measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
-    if run.config().data.folders and not (arguments.data or arguments.split):
-        scores = measure_in_run(api.load(model), run, int(number), arguments)
+    step = step_of(model, run)
+    if run and config and config.data.folders and step is not None and not (arguments.data or arguments.split):
+        scores = measure_in_run(api.load(model), run, step, arguments)
     else:
         scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
-    return dataclasses.replace(scores, step=int(number))
+    return scores if step is None else dataclasses.replace(scores, step=step)
+
+
+def step_of(model: Path, run: RunFolder | None) -> int | None:
+    """Which step of ``run`` the model folder is of; None if it is not one of its steps'."""
+    number = model.parent.name.removeprefix(STEP)
+    return int(number) if run and model.resolve().parent.parent == run.path and number.isdecimal() else None
 
 
 def measure(predictor: Predictor, source: Source, arguments: EvaluateArguments, num_first: int) -> Scores:

@@ -53,7 +53,7 @@ class Method(ABC):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
     """The least and the most that a number may be, by its field's dotted name; every other one is at least 0."""
     needs_new_classes: ClassVar[bool] = False
-    """Whether a step that brings a new domain of known classes gives it nothing to learn."""
+    """Whether a step that brings no new class gives it nothing to learn."""
     always_freezes: ClassVar[bool] = False
     """Whether the encoder learns nothing after step 0, whatever the settings."""
 

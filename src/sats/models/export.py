@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -71,7 +70,7 @@ def export_onnx(folder: Path, out: Path, size: Size | None = None) -> None:
         encoder: Any = network.get_submodule(family.encoder)
         encoder.set_attn_implementation("eager")
     logits = _Logits(network).eval()
-    program = _traced(logits, size or _tried(network), any_size=size is None)
+    program = _traced(logits, size or _size_to_trace(network), any_size=size is None)
     program.model.metadata_props["classes"] = json.dumps(checkpoint.class_names(network.config), ensure_ascii=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     with saving(out), replacing(out) as beside, _translating(one_size=size is not None):
@@ -79,7 +78,7 @@ def export_onnx(folder: Path, out: Path, size: Size | None = None) -> None:
         _check(logits, beside, (size,) if size else SIZES)
 
 
-def _tried(network: PreTrainedModel) -> Size:
+def _size_to_trace(network: PreTrainedModel) -> Size:
     """What a file for images of any size is traced with: odd numbers of patches, so that no level is just half another.
 
     The trace would take a relation between sizes that happens to hold in it for one that always holds.
@@ -147,13 +146,26 @@ def _free_sizes(network: PreTrainedModel) -> Iterator[None]:
     with ExitStack() as changes:
         for source in written_in:
             if hasattr(source, "torch_int"):
-                changes.enter_context(patch.object(source, "torch_int", _whole))
+                changes.enter_context(_replaced(source, "torch_int", _whole))
         for module in network.modules():
             if isinstance(module, nn.AdaptiveAvgPool2d):
-                changes.enter_context(
-                    patch.object(module, "forward", partial(pooled, cast("Size | int", module.output_size)))
-                )
+                bins = cast("Size | int", module.output_size)
+                changes.enter_context(_replaced(module, "forward", partial(pooled, bins)))
         yield
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """Within this context ``owner`` has another attribute ``name``, be that its own or its class's."""
+    own = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
 
 
 def _whole(number: Any) -> Any:

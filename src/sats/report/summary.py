@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.evaluation.scores import backward_transfer, mean, ratio_to_joint
@@ -11,13 +12,15 @@ from sats.words import NOTHING, count, names, percent, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sats.config import RunConfig
+    from sats.methods import Method
     from sats.report.gather import RunRecord
 
     Figure = Callable[[RunRecord], float | None]
 
 SPACE = "\N{NO-BREAK SPACE}"
 MOST_COMPARED, MOST_NAMED = 5, 20
-"""Runs that a sentence names; of more it names the highest and the lowest."""
+"""Runs, and classes, that a sentence names; of more runs it names the best and the worst, of classes their number."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,16 @@ def _data_obstacles(runs: Sequence[RunRecord], common: Sequence[str]) -> list[st
 
 
 def _stream_obstacles(runs: Sequence[RunRecord]) -> list[str]:
-    streams = [run.config.stream for run in runs]
-    if len({(stream.of, stream.steps or (stream.protocol, stream.order, stream.order_seed)) for stream in streams}) < 2:
+    if len({_steps_asked_for(run.config) for run in runs}) < 2:
         return []
     return ["The runs learn in different steps or in another order, so that “old” and “new” are not the same classes."]
+
+
+def _steps_asked_for(config: RunConfig[Method]) -> tuple[object, ...]:
+    """What decides which classes, or domains, arrive when."""
+    stream = config.stream
+    folders = tuple(Path(folder).name for folder in config.data.folders)
+    return (stream.of, stream.steps or (stream.protocol, stream.order, stream.order_seed), folders)
 
 
 # --- the table of figures ---------------------------------------------------------------------------------------------
