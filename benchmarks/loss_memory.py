@@ -33,6 +33,10 @@ VARIANTS = ("straightforward", "sats")
 
 def straightforward(logits: Tensor, old: Tensor, labels: Tensor, thresholds: Tensor) -> Tensor:
     """Cross-entropy on pseudo-labels and 20 times the unbiased distillation, as they are written in the papers."""
+    logits, old = (
+        functional.interpolate(part, size=labels.shape[1:], mode="bilinear", align_corners=False)
+        for part in (logits, old)
+    )
     with torch.no_grad():
         probabilities = old.softmax(dim=1)
         classes = probabilities.argmax(dim=1)
@@ -49,9 +53,10 @@ def straightforward(logits: Tensor, old: Tensor, labels: Tensor, thresholds: Ten
 
 def in_pieces(logits: Tensor, old: Tensor, labels: Tensor, thresholds: Tensor) -> Tensor:
     """The same by the losses of sats."""
+    size = labels.shape[1], labels.shape[2]
     with torch.no_grad():
-        targets = losses.pseudo_labels(labels, old, thresholds)
-    return losses.cross_entropy(logits, targets).mean() + 20 * losses.unbiased_distillation(logits, old)
+        targets = losses.pseudo_labels(labels, old, thresholds, size)
+    return losses.cross_entropy(logits, targets).mean() + 20 * losses.unbiased_distillation(logits, old, size=size)
 
 
 def run(variant: str, arguments: argparse.Namespace) -> dict[str, float]:
@@ -66,10 +71,7 @@ def run(variant: str, arguments: argparse.Namespace) -> dict[str, float]:
     thresholds = torch.full((arguments.old,), 0.002)
     Path("/proc/self/clear_refs").write_text("5")
     before, start = psutil.Process().memory_info().rss / 2**20, time.process_time()
-    whole, old_whole = (
-        functional.interpolate(part, size=size, mode="bilinear", align_corners=False) for part in (logits, old)
-    )
-    loss = (straightforward if variant == "straightforward" else in_pieces)(whole, old_whole, labels, thresholds)
+    loss = (straightforward if variant == "straightforward" else in_pieces)(logits, old, labels, thresholds)
     loss.backward()
     seconds = time.process_time() - start
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sats import losses
-from sats.losses import chunks
+from sats.losses import enlarged
+from sats.losses.classification import one_hot
 from sats.types import IGNORE
 
 B, C, K, H, W = 2, 6, 4, 5, 7
@@ -56,7 +57,7 @@ def compare(ours: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor],
 
 @pytest.fixture(params=[1, C * W, 3 * C * W, 10**6], ids=["below a row", "rows", "some rows", "whole images"])
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(chunks.AT_ONCE, "cpu", request.param)
+    monkeypatch.setitem(enlarged.AT_ONCE, "cpu", request.param)
 
 
 def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,6 +83,18 @@ def test_cross_entropies_are_the_plain_ones() -> None:
     )
     merged = labels.where((labels >= K) | (labels == IGNORE), 0)
     compare(lambda z: losses.unbiased_cross_entropy(z, labels, K), lambda z: plain_unbiased(z, merged, K), logits)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_binary_cross_entropies_are_the_plain_ones() -> None:
+    logits, old, labels = case()
+    wanted = one_hot(labels, C).double()
+
+    def plain(z: Tensor, to: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(z, to, reduction="none").sum(dim=1)
+
+    compare(lambda z: losses.binary_cross_entropy(z, labels), lambda z: plain(z, wanted) * (labels != IGNORE), logits)
+    compare(lambda z: losses.binary_distillation(z, old), lambda z: plain(z[:, :K], old.sigmoid()).mean(), logits)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -121,13 +134,95 @@ def test_half_precision_sums_in_single() -> None:
     assert losses.cross_entropy(impossible, torch.full((1, H, W), IGNORE)).eq(0).all()
 
 
-def test_a_gradient_is_given_once_and_none_where_none_is_wanted() -> None:
+def test_a_gradient_is_given_where_one_is_wanted_and_by_distillation_once() -> None:
     logits, old, labels = case()
     leaf = logits.clone().requires_grad_()
-    loss = losses.cross_entropy(leaf, labels).mean() + losses.distillation(leaf, old)
+    loss = losses.cross_entropy(leaf, labels).mean()
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="give their gradient once"):
-        loss.backward()
+    once = leaf.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(leaf.grad, 2 * once)
+    distilled = losses.distillation(leaf, old)
+    distilled.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="gives its gradient once"):
+        distilled.backward()
     with torch.no_grad():
         assert not losses.cross_entropy(leaf, labels).requires_grad
     assert not losses.unbiased_distillation(logits, old).requires_grad
+
+
+SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
+
+
+@settings(max_examples=60, deadline=None)
+@given(low=SIZES, high=SIZES, at_once=st.sampled_from([1, 100, 2**19]), seed=st.integers(0, 99))
+def test_enlarged_logits_are_those_of_interpolate(
+    low: tuple[int, int], high: tuple[int, int], at_once: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    logits = torch.randn(1, 3, *low, dtype=torch.float64, requires_grad=True)
+    whole = functional.interpolate(logits, size=high, mode="bilinear", align_corners=False)
+    weights = torch.randn_like(whole)
+    (expected,) = torch.autograd.grad(whole, logits, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(enlarged.AT_ONCE, "cpu", at_once)
+        (image,) = enlarged.enlarged(logits, high)
+        for rows in image.pieces():
+            torch.testing.assert_close(image.read(rows), whole[0, :, rows].detach())
+            image.add(rows, weights[0, :, rows])
+    torch.testing.assert_close(image.gradient(), expected[0])
+
+
+LOSSES = {
+    "cross-entropy": lambda z, _old, labels, _size: losses.cross_entropy(z, labels),
+    "unbiased cross-entropy": lambda z, _old, labels, _size: losses.unbiased_cross_entropy(z, labels, K),
+    "binary cross-entropy": lambda z, _old, labels, _size: losses.binary_cross_entropy(z, labels),
+    "distillation": lambda z, old, labels, size: losses.distillation(z, old, labels == 0, size),
+    "unbiased distillation": lambda z, old, _labels, size: losses.unbiased_distillation(z, old, size=size),
+    "binary distillation": lambda z, old, _labels, size: losses.binary_distillation(z, old, size),
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_losses_of_the_heads_logits_are_those_of_the_logits_brought_to_full_resolution(
+    loss: Callable[..., Tensor],
+) -> None:
+    logits, old, labels = case()
+    size = (4 * H, 3 * W)
+    labels = labels.repeat_interleave(4, 1).repeat_interleave(3, 2)
+    old = old[:, :, :3, :4]  # the teacher's head may have another resolution
+
+    def whole(part: Tensor) -> Tensor:
+        return functional.interpolate(part, size=size, mode="bilinear", align_corners=False)
+
+    compare(lambda z: loss(z, old, labels, size), lambda z: loss(whole(z), whole(old), labels, None), logits)
+
+
+def test_answers_of_the_heads_logits_are_those_at_full_resolution() -> None:
+    _, old, labels = case()
+    size = (4 * H, 4 * W)
+    labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    whole = functional.interpolate(old, size=size, mode="bilinear", align_corners=False)
+    thresholds = torch.full((K,), 0.1, dtype=torch.float64)
+    found = losses.pseudo_labels(labels, old, thresholds, size)
+    torch.testing.assert_close(found, losses.pseudo_labels(labels, whole, thresholds))
+    assert (found == IGNORE).any()
+    assert (found[labels == 0] > 0).any()
+    classes, confidence = losses.most_likely(old, size)
+    torch.testing.assert_close(classes, whole.argmax(dim=1))
+    torch.testing.assert_close(confidence, whole.sigmoid().amax(dim=1))
+    counts = losses.EntropyHistogram(K, labels.device), losses.EntropyHistogram(K, labels.device)
+    counts[0].add(labels, old, size)
+    counts[1].add(labels, whole)
+    torch.testing.assert_close(counts[0].counts, counts[1].counts)
+
+
+def test_autocast_leaves_the_losses_in_full_precision() -> None:
+    logits, old, labels = case()
+    logits, old = logits.float(), old.float()
+    labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    exact = losses.cross_entropy(logits, labels), losses.distillation(logits, old, size=(20, 28))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = losses.cross_entropy(logits, labels), losses.distillation(logits, old, size=(20, 28))
+    torch.testing.assert_close(cast, exact, rtol=0, atol=0)

@@ -167,9 +167,9 @@ class SegOutput:
         """Logits at the images' resolution [B, C, H, W], float32, bilinear; computed once."""
         return self.logits_at(self.size)
 
-    def logits_for(self, place: DistillAt) -> Tensor:
-        """Logits at full resolution [B, C, H, W], or at the head's [B, C, h, w], in float32."""
-        return self.pixel_logits if place == "pixels" else self.logits.float()
+    def size_at(self, place: DistillAt) -> tuple[int, int]:
+        """Height and width of the images, or of the head's logits."""
+        return self.size if place == "pixels" else (self.logits.shape[2], self.logits.shape[3])
 
     def logits_at(self, size: tuple[int, int]) -> Tensor:
         """Logits brought to ``size`` (height, width), bilinear: [B, C, *size], float32."""

@@ -98,11 +98,11 @@ def _backward(run: Run, model: torch.nn.Module, step: Step, batches: list[Batch]
 
 def _loss(run: Run, model: torch.nn.Module, step: Step, batch: Batch, old: Segmenter | None) -> Tensor:
     with run.accelerator.autocast():
-        logits = model(batch.images).pixel_logits
+        logits = model(batch.images).logits
         if old is None:
             old_logits = logits[:, : step.num_old]
         else:
             with torch.no_grad():
-                old_logits = old(batch.images).pixel_logits[:, : step.num_old]
+                old_logits = old(batch.images).logits[:, : step.num_old]
         terms = run.method.pretuning.losses(step, batch.labels, logits, old_logits)
         return torch.stack(list(terms.values())).sum()

@@ -19,6 +19,7 @@ from .pod import local_pod as local_pod
 from .pod import pod_embedding as pod_embedding
 from .pseudo_labels import EntropyHistogram as EntropyHistogram
 from .pseudo_labels import entropy as entropy
+from .pseudo_labels import most_likely as most_likely
 from .pseudo_labels import pseudo_labels as pseudo_labels
 from .regions import class_regions as class_regions
 from .regions import resize_labels as resize_labels
@@ -36,6 +37,7 @@ __all__ = [
     "feature_transfer",
     "local_pod",
     "lwf_mc",
+    "most_likely",
     "normalised",
     "path_importance",
     "path_integral",

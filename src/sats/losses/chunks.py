@@ -1,51 +1,119 @@
-"""Losses of full-resolution logits, a piece at a time: what one computes on the way then fits into the cache.
+"""Losses of logits, a piece at a time: nothing of all channels at full resolution is ever made.
 
-Such a loss finds its gradient in forward, keeps it, and hands it out once, in place, in backward: nothing else as large
-as the logits is ever made.
+A piece fits into a processor's cache. What is computed of it is forgotten with it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from torch.autograd import Function
+
+from sats.losses.enlarged import enlarged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
-    from torch.autograd import Function
 
-Chunk = tuple[int, slice]
-"""An image of the batch, and some of its rows."""
-AT_ONCE = {"cpu": 2**19}
-"""Logits of a chunk, by kind of device: 2 MiB fit into a processor's cache, and are not asked of the system anew."""
-ELSEWHERE = 2**27
+    from sats.losses.enlarged import Enlarged
 
 
-def chunks(logits: Tensor) -> Iterator[Chunk]:
-    """Parts of ``logits`` [B, C, H, W], in order: index ``logits[image, :, rows]``, [C, rows, W]."""
-    batch, channels, height, width = logits.shape
-    limit = AT_ONCE.get(logits.device.type, ELSEWHERE)
-    rows = max(1, min(height, limit // (channels * width)))
-    for image in range(batch):
-        for start in range(0, height, rows):
-            yield image, slice(start, start + rows)
+class PixelTerm(Protocol):
+    """A loss of each pixel by itself, of logits [C, rows, W] and labels [rows, W] of channels or IGNORE."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The losses [rows, W]."""
+
+    def gradient(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """The gradient [C, rows, W] in the logits, times ``weights`` [rows, W]."""
 
 
-def apply(function: type[Function], *arguments: object) -> Tensor:
-    """What ``function`` makes of its arguments."""
-    found: Tensor = function.apply(*arguments)
-    return found
+def pixel_losses(term: PixelTerm, logits: Tensor, target: Tensor) -> Tensor:
+    """The loss of each pixel [B, H, W], of ``logits`` [B, C, h, w] at the resolution of ``target`` [B, H, W]."""
+    return cast("Tensor", cast("Any", _PixelLosses).apply(term, logits, target))
 
 
-def keep(ctx: Any, gradient: Tensor) -> None:
-    """Keep what forward found for backward."""
-    ctx.gradient = gradient
+class _PixelLosses(Function):
+    """A pixel's weight is known in backward only: probabilities are computed again there, so that none are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, term: PixelTerm, logits: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, target)
+        ctx.term = term
+        losses = logits.new_empty(target.shape, dtype=torch.promote_types(logits.dtype, torch.float32))
+        for image, labels, found in zip(_enlarged(logits, target), target, losses, strict=True):
+            for rows in image.pieces():
+                found[rows] = term.loss(image.read(rows), labels[rows])
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        logits, target = ctx.saved_tensors
+        total = torch.empty_like(logits)
+        for image, labels, weights, found in zip(_enlarged(logits, target), target, gradient, total, strict=True):
+            for rows in image.pieces():
+                image.add(rows, ctx.term.gradient(image.read(rows), labels[rows], weights[rows]))
+            found.copy_(image.gradient())
+        return None, total, None
 
 
-def kept(ctx: Any) -> Tensor:
-    """What forward found, to be changed in place; RuntimeError when backward is called a second time."""
-    gradient: Tensor | None = ctx.gradient
-    if gradient is None:
-        raise RuntimeError("These losses give their gradient once: compute them again for a second backward.")
-    ctx.gradient = None
-    return gradient
+def _enlarged(logits: Tensor, target: Tensor) -> Iterator[Enlarged]:
+    return enlarged(logits, (target.shape[1], target.shape[2]))
+
+
+Comparison = Callable[["Tensor", "Tensor"], "tuple[Tensor, Tensor]"]
+"""Of logits [C, rows, W] and a teacher's [K, rows, W]: the loss [rows, W], and its gradient in the first channels."""
+
+
+def compared(
+    comparison: Comparison,
+    logits: Tensor,
+    old_logits: Tensor,
+    where: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """The mean over all pixels of what ``comparison`` finds; those outside ``where`` [B, *size] count as zeros.
+
+    ``logits`` [B, C, h, w] and ``old_logits`` [B, K, h, w] are brought to ``size``; None: that of ``logits``.
+    """
+    size = size or (logits.shape[2], logits.shape[3])
+    return cast("Tensor", cast("Any", _Compared).apply(comparison, logits, old_logits, where, size))
+
+
+class _Compared(Function):
+    """The loss being one number, its gradient is known in forward but for a factor: that alone is kept, for one use."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        comparison: Comparison,
+        logits: Tensor,
+        old_logits: Tensor,
+        where: Tensor | None,
+        size: tuple[int, int],
+    ) -> Tensor:
+        ctx.gradient = torch.empty_like(logits) if ctx.needs_input_grad[1] else None
+        ctx.count = len(logits) * size[0] * size[1]
+        total = torch.zeros((), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
+        for index, (new, old) in enumerate(zip(enlarged(logits, size), enlarged(old_logits, size), strict=True)):
+            for rows in new.pieces():
+                losses, gradient = comparison(new.read(rows), old.read(rows))
+                mask = 1 if where is None else where[index, rows]
+                total += (losses * mask).sum()
+                if ctx.gradient is not None:
+                    new.add(rows, gradient.mul_(mask))
+            if ctx.gradient is not None:
+                ctx.gradient[index] = new.gradient()
+        mean: Tensor = total / ctx.count
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None, None]:
+        found: Tensor | None = ctx.gradient
+        if found is None:
+            raise RuntimeError("Distillation gives its gradient once: compute it again for a second backward.")
+        ctx.gradient = None
+        return None, found.mul_(gradient / ctx.count), None, None, None

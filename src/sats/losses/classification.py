@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch.autograd import Function
 from torch.nn import functional
 
-from sats.losses.chunks import apply, chunks, keep, kept
+from sats.losses.chunks import pixel_losses
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -18,89 +18,95 @@ if TYPE_CHECKING:
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each pixel, 0 where ``target`` is IGNORE.
 
-    ``logits`` [B, C, H, W], ``target`` [B, H, W] of channels or IGNORE; returns [B, H, W] in nats. The field
-    takes its mean over *all* pixels, ignored ones counting as zeros (MiB and all code that follows it).
+    ``logits`` [B, C, h, w] are brought to the resolution of ``target`` [B, H, W], of channels or IGNORE, bilinear;
+    returns [B, H, W] in nats. The field takes its mean over *all* pixels, ignored ones counting as zeros (MiB and all
+    code that follows it).
     """
-    return apply(_CrossEntropy, logits, target, BACKGROUND + 1)
+    return pixel_losses(_Softmax(), logits, target)
 
 
 def unbiased_cross_entropy(logits: Tensor, target: Tensor, num_old: int, keep_old: bool = False) -> Tensor:
     """Cross-entropy in which background may be any old class (MiB, eq. 5); [B, H, W] in nats, 0 at IGNORE.
 
-    ``logits`` [B, C, H, W] and ``target`` [B, H, W]; the probability of background is the sum over the first
-    ``num_old`` channels. Labels of old classes count as background, as published, or as what they are with
-    ``keep_old``. With no old class (``num_old`` 0 or 1) this is plain cross-entropy.
+    ``logits`` [B, C, h, w] and ``target`` [B, H, W] as for `cross_entropy`; the probability of background is the sum
+    over the first ``num_old`` channels. Labels of old classes count as background, as published, or as what they are
+    with ``keep_old``. With no old class (``num_old`` 0 or 1) this is plain cross-entropy.
     """
     num_old = max(num_old, BACKGROUND + 1)
     wanted = target if keep_old else torch.where(target < num_old, BACKGROUND, target)
-    return apply(_CrossEntropy, logits, wanted, num_old)
+    return pixel_losses(_Softmax(num_old), logits, wanted)
 
 
-class _CrossEntropy(Function):
-    """Cross-entropy whose background has the probability of the first channels together.
+@dataclass(frozen=True)
+class _Softmax:
+    """Cross-entropy whose background has the probability of the first ``num_background`` channels together."""
 
-    Forward computes the gradient as well, chunk by chunk: it is all that is kept for backward.
-    """
+    num_background: int = BACKGROUND + 1
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, num_background: int) -> Tensor:
-        """The loss of each pixel; background is the sum over ``num_background`` channels."""
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
-        loss = logits.new_empty(target.shape)
-        for image, rows in chunks(logits):
-            log_probabilities, shares = _with_background(logits[image, :, rows], num_background)
-            known = target[image, rows] != IGNORE
-            wanted = target[image, rows].where(known, BACKGROUND)
-            loss[image, rows] = (-log_probabilities.gather(0, wanted[None])[0]).masked_fill(~known, 0)
-            if gradient is not None:
-                gradient[image, :, rows] = _difference(log_probabilities, wanted, known, shares)
-        if gradient is not None:
-            keep(ctx, gradient)
-        return loss
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits [C, h, w] and labels [h, w]: [h, w]."""
+        log_probabilities, _ = self._with_background(logits)
+        known = labels != IGNORE
+        wanted = labels.where(known, BACKGROUND)
+        return (-log_probabilities.gather(0, wanted[None])[0]).masked_fill(~known, 0)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """What forward found, weighted pixel by pixel."""
-        return kept(ctx).mul_(gradient[:, None]), None, None
+    def gradient(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Each probability less what is wanted: the label, or a channel's share in the background; 0 at IGNORE."""
+        log_probabilities, shares = self._with_background(logits)
+        known = labels != IGNORE
+        wanted = labels.where(known, BACKGROUND)
+        difference = log_probabilities.exp_()
+        if shares is not None:
+            is_background = wanted == BACKGROUND
+            difference[BACKGROUND] *= shares[BACKGROUND]
+            difference[: len(shares)] -= shares * is_background
+            labelled = ~is_background
+        else:
+            labelled = torch.ones_like(known)
+        difference.scatter_add_(0, wanted[None], -labelled[None].to(difference.dtype))
+        return difference.mul_(weights * known)
 
+    def _with_background(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Log-probabilities [C, h, w], that of the background being many channels' together.
 
-def _with_background(logits: Tensor, num_background: int) -> tuple[Tensor, Tensor | None]:
-    """Log-probabilities [C, h, w] of ``logits`` [C, h, w], that of the background being many channels' together.
-
-    And the share [n, h, w] of each of these channels in it; None where it is one channel.
-    """
-    if num_background == 1:
-        return logits.log_softmax(dim=0), None
-    everything = logits.logsumexp(dim=0)
-    together = logits[:num_background].logsumexp(dim=0)
-    shares = (logits[:num_background] - together).exp_()
-    log_probabilities = logits - everything
-    log_probabilities[BACKGROUND] = together - everything
-    return log_probabilities, shares
-
-
-def _difference(log_probabilities: Tensor, wanted: Tensor, known: Tensor, shares: Tensor | None) -> Tensor:
-    """Each probability less what is wanted: the label, or a channel's share in the background; 0 at IGNORE."""
-    difference = log_probabilities.exp_()
-    labelled = known
-    if shares is not None:
-        is_background = wanted == BACKGROUND
-        labelled = known & ~is_background
-        together = difference[BACKGROUND].clone()
-        difference[BACKGROUND] = together * shares[BACKGROUND]
-        difference[: len(shares)] -= shares * is_background
-    difference.scatter_add_(0, wanted[None], -labelled[None].to(difference.dtype))
-    return difference.mul_(known)
+        And the share [n, h, w] of each of these channels in it; None where it is one channel.
+        """
+        if self.num_background == 1:
+            return logits.log_softmax(dim=0), None
+        everything = logits.logsumexp(dim=0)
+        together = logits[: self.num_background].logsumexp(dim=0)
+        shares = (logits[: self.num_background] - together).exp_()
+        log_probabilities = logits - everything
+        log_probabilities[BACKGROUND] = together - everything
+        return log_probabilities, shares
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of every class against the rest, summed over classes (SSUL, LwF-MC); 0 at IGNORE.
 
-    ``logits`` [B, C, H, W] and ``target`` [B, H, W] of channels or IGNORE, the background a class like others;
+    ``logits`` [B, C, h, w] and ``target`` [B, H, W] as for `cross_entropy`, the background a class like others;
     returns [B, H, W] in nats.
     """
-    terms = functional.binary_cross_entropy_with_logits(logits, one_hot(target, logits.shape[1]), reduction="none")
-    return terms.sum(dim=1) * (target != IGNORE)
+    return pixel_losses(_Sigmoid(), logits, target)
+
+
+class _Sigmoid:
+    """Binary cross-entropy of every channel, summed: softplus(z) less the logit of the label."""
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits [C, h, w] and labels [h, w]: [h, w]."""
+        known = labels != IGNORE
+        wanted = labels.where(known, BACKGROUND)
+        losses = functional.softplus(logits).sum(dim=0) - logits.gather(0, wanted[None])[0]
+        return losses.masked_fill(~known, 0)
+
+    def gradient(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Each probability less one at the label; 0 at IGNORE."""
+        known = labels != IGNORE
+        wanted = labels.where(known, BACKGROUND)
+        difference = logits.sigmoid()
+        difference.scatter_add_(0, wanted[None], -torch.ones_like(difference[:1]))
+        return difference.mul_(weights * known)
 
 
 def one_hot(target: Tensor, num_classes: int) -> Tensor:

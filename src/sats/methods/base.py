@@ -72,10 +72,10 @@ class Method(ABC):
 
     def distilled(
         self, context: Context, batch: Batch, student: SegOutput, teacher: SegOutput
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What distillation compares: logits of student and teacher as ``distill_at`` says, and on which pixels."""
-        new, old = student.logits_for(self.distill_at), teacher.logits_for(self.distill_at)
-        return new, old, context.distilled(losses.resize_labels(batch.labels, (old.shape[2], old.shape[3])))
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, int]]:
+        """What distillation compares: logits of student and teacher, on which pixels, and at which size."""
+        size = teacher.size_at(self.distill_at)
+        return student.logits, teacher.logits, context.distilled(losses.resize_labels(batch.labels, size)), size
 
     @abstractmethod
     def losses(
@@ -108,7 +108,7 @@ class Method(ABC):
         if teacher is None or not self.learns_pseudo_labels():
             labels = batch.labels
             return labels if context.has_background else labels.masked_fill(labels == BACKGROUND, IGNORE)
-        return teacher_labels(context, batch, teacher.logits_for(self.distill_at))
+        return teacher_labels(context, batch, teacher, self.distill_at)
 
     def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:
         """The labels [B, H, W] whose regions the attention transfer pools by.
@@ -118,7 +118,7 @@ class Method(ABC):
         """
         if self.learns_pseudo_labels():
             return targets
-        return teacher_labels(context, batch, teacher.logits_for(self.distill_at))
+        return teacher_labels(context, batch, teacher, self.distill_at)
 
     def after_backward(self, context: Context) -> None:
         """Read or add to gradients, once per update: accumulated, synchronised, unscaled, not yet clipped."""

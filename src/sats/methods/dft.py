@@ -46,7 +46,7 @@ class Dft(Method, name="dft"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Cross-entropy over every row, reserved ones included."""
-        return {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        return {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}
 
     def scores(self, logits: Tensor, num_classes: int) -> Tensor:
         """Every row has a say; where a reserved one wins, it is background."""

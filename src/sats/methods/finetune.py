@@ -35,4 +35,4 @@ class Finetune(Method, name="finetune"):
         teacher: SegOutput | None,
     ) -> dict[str, Tensor]:
         """Cross-entropy alone."""
-        return {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        return {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}

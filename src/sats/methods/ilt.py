@@ -37,7 +37,7 @@ class Ilt(Method, name="ilt"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Cross-entropy, and both distillations from step 1 on."""
-        terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        terms = {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}
         if teacher is not None:
             distilled = losses.distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled

@@ -60,7 +60,7 @@ def penalised_losses(context: Context, targets: Tensor, student: SegOutput, weig
     The penalty is there for the log and has no gradient: `add_penalty` adds that, once the importances have read the
     rest.
     """
-    terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+    terms = {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}
     if context.step.index:
         moved = [
             losses.penalty(context.state[IMPORTANCE + name], parameter.detach(), context.state[REFERENCE + name])

@@ -34,7 +34,7 @@ class Joint(Method, name="joint"):
         teacher: SegOutput | None,
     ) -> dict[str, Tensor]:
         """Cross-entropy alone."""
-        return {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        return {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}
 
     def step0_key(self) -> str:
         """A key of its own: its only step knows every class."""

@@ -35,10 +35,10 @@ class LwfMc(Method, name="lwf-mc"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Binary cross-entropy, and distillation from step 1 on."""
-        terms = {"binary_cross_entropy": losses.binary_cross_entropy(student.pixel_logits, targets).mean()}
+        terms = {"binary_cross_entropy": losses.binary_cross_entropy(student.logits, targets).mean()}
         if teacher is not None:
-            new, old, _ = self.distilled(context, batch, student, teacher)
-            distilled = losses.binary_distillation(new, old)
+            size = teacher.size_at(self.distill_at)
+            distilled = losses.binary_distillation(student.logits, teacher.logits, size)
             terms["distillation"] = self.distillation * distilled
         return terms
 

@@ -32,9 +32,8 @@ class Mib(Method, name="mib"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Unbiased cross-entropy (at step 0 the plain one), and unbiased distillation from step 1 on."""
-        logits = student.pixel_logits
         labels = batch.labels  # not the targets: a pixel without a label is of some old class, background or not
-        learned = losses.unbiased_cross_entropy(logits, labels, context.step.num_old, keep_old=True)
+        learned = losses.unbiased_cross_entropy(student.logits, labels, context.step.num_old, keep_old=True)
         terms = {"cross_entropy": learned.mean()}
         if teacher is not None:
             distilled = losses.unbiased_distillation(*self.distilled(context, batch, student, teacher))

@@ -75,7 +75,7 @@ class Plop(Method, name="plop"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Cross-entropy, from step 1 on with the adaptive factor and local POD."""
-        learned = losses.cross_entropy(student.pixel_logits, targets)
+        learned = losses.cross_entropy(student.logits, targets)
         if teacher is None:
             return {"cross_entropy": learned.mean()}
         if context.step.num_new:

@@ -28,8 +28,9 @@ class Pretuning:
     """Weight of the unbiased distillation beside the unbiased cross-entropy; an option of the published code, 10."""
 
     def losses(self, step: Step, labels: Tensor, logits: Tensor, old_logits: Tensor) -> dict[str, Tensor]:
-        """Unbiased cross-entropy of ``logits`` [B, C, H, W], and distillation where it has a weight."""
+        """Unbiased cross-entropy of ``logits`` [B, C, h, w], and distillation where it has a weight."""
         terms = {"cross_entropy": losses.unbiased_cross_entropy(logits, labels, step.num_old, keep_old=True).mean()}
         if self.distillation > 0:
-            terms["distillation"] = self.distillation * losses.unbiased_distillation(logits, old_logits)
+            size = labels.shape[1], labels.shape[2]
+            terms["distillation"] = self.distillation * losses.unbiased_distillation(logits, old_logits, size=size)
         return terms

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sats.methods.context import Context
-    from sats.types import Batch, DistillAt
+    from sats.types import Batch, DistillAt, SegOutput
 
 THRESHOLDS = "pseudo_labels.thresholds"
 FLOOR = 0.001
@@ -25,11 +25,12 @@ def gather_thresholds(context: Context, loader: Iterable[Batch], place: DistillA
         raise ValueError("Pseudo-labels need a teacher.")
     histogram = losses.EntropyHistogram(context.step.num_old, next(context.teacher.parameters()).device)
     for batch in loader:
-        histogram.add(batch.labels, context.teacher(batch.images).logits_for(place))
+        answers = context.teacher(batch.images)
+        histogram.add(batch.labels, answers.logits, answers.size_at(place))
     histogram.counts = context.sum_over_processes(histogram.counts)
     context.state[THRESHOLDS] = histogram.medians(FLOOR)
 
 
-def teacher_labels(context: Context, batch: Batch, old_logits: Tensor) -> Tensor:
+def teacher_labels(context: Context, batch: Batch, teacher: SegOutput, place: DistillAt = "pixels") -> Tensor:
     """The batch's labels [B, H, W], background replaced by the teacher's class where it is sure, else by IGNORE."""
-    return losses.pseudo_labels(batch.labels, old_logits, context.state[THRESHOLDS])
+    return losses.pseudo_labels(batch.labels, teacher.logits, context.state[THRESHOLDS], teacher.size_at(place))

@@ -38,7 +38,7 @@ class Sats(Method, name="sats"):
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
         """Cross-entropy on the pseudo-labels, and distillation from step 1 on."""
-        terms = {"cross_entropy": losses.cross_entropy(student.pixel_logits, targets).mean()}
+        terms = {"cross_entropy": losses.cross_entropy(student.logits, targets).mean()}
         if teacher is not None:
             distilled = losses.unbiased_distillation(*self.distilled(context, batch, student, teacher))
             terms["distillation"] = self.distillation * distilled

@@ -55,7 +55,7 @@ class Ssul(Method, name="ssul"):
         targets = batch.labels.masked_fill(background & batch.salient, unknown)
         if teacher is None:
             return targets
-        confidence, classes = teacher.logits_for(self.distill_at).sigmoid().max(dim=1)
+        classes, confidence = losses.most_likely(teacher.logits, teacher.size_at(self.distill_at))
         known = (classes > BACKGROUND) & (classes < context.step.num_old) & (confidence >= self.sure)
         answers = losses.resize_labels(classes.where(known, BACKGROUND), (targets.shape[1], targets.shape[2]))
         return answers.where(background & (answers != BACKGROUND), targets)
@@ -65,7 +65,7 @@ class Ssul(Method, name="ssul"):
     ) -> dict[str, Tensor]:
         """Binary cross-entropy of every class, the unknown one too; mean over the pixels that are not ignored."""
         counted = (targets != IGNORE).sum().clamp(min=1)
-        return {"binary_cross_entropy": losses.binary_cross_entropy(student.pixel_logits, targets).sum() / counted}
+        return {"binary_cross_entropy": losses.binary_cross_entropy(student.logits, targets).sum() / counted}
 
     def scores(self, logits: Tensor, num_classes: int) -> Tensor:
         """Each class against the rest; the unknown class's probability is added to the background's."""
