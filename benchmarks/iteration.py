@@ -28,6 +28,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from sats.engine import runtime
+
+runtime.prepare()  # as the command does
+
 import psutil
 import torch
 from accelerate import Accelerator

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from sats.engine.launch import BRIEF
+from sats.engine.runtime import BRIEF
 
 VARIANTS: dict[str, dict[str, str]] = {
     "default": {},

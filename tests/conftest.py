@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sats.engine.launch import spin_briefly
+from sats.engine import runtime
 
-spin_briefly()  # before torch is loaded, as the command does
+runtime.prepare()  # before torch is loaded, as the command does
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.engine import launch
+from sats.engine import launch, runtime
 from sats.engine.run_folder import (
     CONFIG,
     EXTENSION,
@@ -98,7 +98,7 @@ def load(folder: Path | str) -> Predictor:
 
     ValueError if there is none.
     """
-    launch.spin_briefly()
+    runtime.prepare()
     from sats.evaluation.predict import read_predictor
 
     model = find_model(Path(folder).expanduser())
@@ -176,7 +176,7 @@ def run(folder: RunFolder | None) -> list[Scores]:
     Where several processes share the run, ``folder`` is what the main one has; the others learn it here. There is
     nothing to do if the main one has None.
     """
-    launch.spin_briefly()
+    runtime.prepare()
     from sats.engine import processes
     from sats.engine.train import train as train_steps
 

@@ -12,18 +12,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """The exit code of a command that was interrupted."""
-BRIEF = "1000"
-"""Turns for which a waiting thread spins before it sleeps."""
-
-
-def spin_briefly() -> None:
-    """Before torch is loaded: let its threads wait for each other awake only for a moment, then sleep.
-
-    By default they spin for milliseconds, which takes the cores from other processes and now and then brings training
-    beside them nearly to a halt (benchmarks/waiting_threads.py). What the environment says already stays.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", BRIEF)
 
 
 def processes() -> int:
