@@ -31,6 +31,7 @@ COMMANDS = {
     "train": ("sats.commands.train", "main"),
     "resume": ("sats.commands.train", "resume"),
     "extend": ("sats.commands.extend", "main"),
+    "bench": ("sats.commands.bench", "main"),
     "evaluate": ("sats.commands.evaluate", "main"),
     "predict": ("sats.commands.predict", "main"),
     "data": ("sats.commands.data", "main"),
@@ -49,6 +50,7 @@ see what was kept.
   sats train --config RUN/config.json      run a run again
   sats resume RUN                          go on with an interrupted run
   sats extend MODEL --data DIR --out NEW   add the classes of DIR to a model
+  sats bench SUITE.json [--jobs N]         methods x orders x seeds, one table
   sats evaluate RUN|MODEL [--data DIR]     scores on a data set
   sats predict RUN|MODEL IMAGES --out DIR  class maps of an image or a folder
   sats export RUN|MODEL --out FILE         ONNX, checked under onnxruntime

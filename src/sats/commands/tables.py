@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from sats.engine.run_folder import RunFolder
     from sats.evaluation.scores import Scores
 
+UNLIMITED = 10_000
+"""Columns: wider than any table."""
+
 
 def show(*tables: Table) -> None:
     """Print tables; where the output is no terminal, as wide as they need to be."""
     console = Console()
     if not console.is_terminal:
+        console = Console(width=UNLIMITED)
         console = Console(width=max([80, *(console.measure(table).maximum for table in tables)]))
     console.print(*tables)
 

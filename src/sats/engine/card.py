@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.engine.run_folder import EXTENSION, run_of
 from sats.evaluation.table import FIGURES
+from sats.markdown import escaped, table
 from sats.methods import method_name
 from sats.types import NOT_LEARNED_YET
-from sats.words import NOTHING, count, listed, percent, shown
+from sats.words import NOTHING, count, listed, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from sats.config import RunConfig
     from sats.evaluation.scores import Scores
@@ -58,8 +58,6 @@ segment = pipeline("image-segmentation", model="<this folder>")
 
 {origin} The terms of the images it was trained on apply to it.
 """
-MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]()#+!|~$"})
-"""What Markdown would take for more than text."""
 
 
 def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], history: Sequence[Scores]) -> str:
@@ -78,13 +76,13 @@ def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], hi
         data=_data(config),
         step=last.step,
         last_step=len(steps) - 1,
-        class_table=_table(
+        class_table=table(
             ("step", "learned", "images"),
             [_step(index, step, virtual) for index, step in enumerate(steps[: len(history)])],
         ),
         measured=_measured(config),
-        figure_table=_table(("mean over", *[f"step {scores.step}" for scores in history]), figures),
-        iou_table=_table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in names]),
+        figure_table=table(("mean over", *[f"step {scores.step}" for scores in history]), figures),
+        iou_table=table(("class", "IoU, %", "forgot", "pixels"), [_class(name, last) for name in names]),
         origin=_origin(config),
     )
 
@@ -93,17 +91,17 @@ def _data(config: RunConfig[Method]) -> str:
     """What it was trained on; of a path only the last part, as it is nobody's business where it lies."""
     data, stream = config.data, config.stream
     if config.extends.checkpoint:
-        return f"{_named(config.extends.checkpoint)}, extended by the folder {_text(Path(data.root).name)}"
-    source = "the built-in scenes" if data.source == "scenes" else f"the folder {_text(Path(data.root).name)}"
-    source = ", then ".join([source, *(_text(Path(folder).name) for folder in data.folders)])
+        return f"{_named(config.extends.checkpoint)}, extended by the folder {escaped(Path(data.root).name)}"
+    source = "the built-in scenes" if data.source == "scenes" else f"the folder {escaped(Path(data.root).name)}"
+    source = ", then ".join([source, *(escaped(Path(folder).name) for folder in data.folders)])
     if config.method.data == "all":
         return f"{source}, all classes at once"
     memory = f", with a memory of {count(config.memory.size, 'exemplar')}" if config.memory.size else ""
-    return f"{source}, {_text(stream.words)}, seed {config.seed}{memory}"
+    return f"{source}, {escaped(stream.words)}, seed {config.seed}{memory}"
 
 
 def _measured(config: RunConfig[Method]) -> str:
-    split, old_data = _text(config.data.test_split), config.extends.old_data
+    split, old_data = escaped(config.data.test_split), config.extends.old_data
     if not config.extends.checkpoint:
         return f"on the split {split}"
     if old_data:
@@ -114,10 +112,10 @@ def _measured(config: RunConfig[Method]) -> str:
 def _named(path: str) -> str:
     """A hub name as it is; of a path the name of its run, or its last part: where it lies is nobody's business."""
     if not Path(path).is_absolute():
-        return _text(path)
+        return escaped(path)
     run = run_of(Path(path))
     named = run.path if run else Path(path)
-    return _text(named.parent.name if named.name == EXTENSION else named.name)
+    return escaped(named.parent.name if named.name == EXTENSION else named.name)
 
 
 def _origin(config: RunConfig[Method]) -> str:
@@ -142,19 +140,9 @@ def _virtual(config: RunConfig[Method]) -> frozenset[str]:
 
 def _step(index: int, step: dict[str, object], virtual: frozenset[str]) -> tuple[str, ...]:
     learned = step.get("domains", step["learns"])
-    names = [_text(name) for name in learned if name not in virtual] if isinstance(learned, list) else []
+    names = [escaped(name) for name in learned if name not in virtual] if isinstance(learned, list) else []
     return str(index), listed(names), str(step["images"] or NOTHING)
 
 
 def _class(name: str, scores: Scores) -> tuple[str, ...]:
-    return _text(name), percent(scores.iou[name]), percent(scores.forgetting.get(name)), str(scores.pixels[name])
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def _text(name: object) -> str:
-    """``name`` as text, whatever it contains."""
-    return html.escape(shown(name), quote=False).translate(MARKS)
+    return escaped(name), percent(scores.iou[name]), percent(scores.forgetting.get(name)), str(scores.pixels[name])

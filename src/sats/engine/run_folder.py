@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-from filelock import FileLock, Timeout
-
 from sats.config import RunConfig, read_config, to_json
 from sats.evaluation.scores import Scores, read_scores
 from sats.files import into_place, replacing, saving, write_text
+from sats.holding import held, is_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from sats.methods import Method
@@ -73,22 +70,9 @@ class RunFolder:
         if self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> AbstractContextManager[None]:
         """Keep other processes off the folder; ValueError names the one that has it. A dead one's hold is gone."""
-        owner = self._owner
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            who = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
-            raise ValueError(f"{self.path} is being worked on by {who}: wait for it, or stop it first.") from error
-        try:
-            write_text(owner, f"process {os.getpid()} on {platform.node()}\n")
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+        return held(self.path)
 
     def step(self, index: int) -> Path:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
@@ -115,21 +99,8 @@ class RunFolder:
         """How far the run is, in a few words."""
         if self.is_finished():
             return "finished"
-        word = "running" if self._is_owned() else "interrupted"
+        word = "running" if is_held(self.path) else "interrupted"
         return f"{word}, {len(self.scores())} of {self.num_steps() or '?'} steps"
-
-    def _is_owned(self) -> bool:
-        """Whether a process that is alive, or on another machine, holds the folder. Only looks: takes no lock."""
-        try:
-            _, number, _, machine = self._owner.read_text(encoding="utf-8").split()
-        except (OSError, ValueError):
-            return False
-        return machine != platform.node() or psutil.pid_exists(int(number))
-
-    @property
-    def _owner(self) -> Path:
-        """Says which process holds the folder: "process 123 on machine"."""
-        return self.path / ".owner"
 
     def fingerprint(self) -> str:
         """What tells the run's checkpoints from those of runs with other settings."""

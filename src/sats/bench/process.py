@@ -1,0 +1,75 @@
+"""A run in a process of its own, which stops with a checkpoint when whoever started it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sats.bench.executor import Ended
+
+if TYPE_CHECKING:
+    from sats.bench.executor import Job
+
+ENTRY = "sats.bench.cell"
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job's process; its output begins at ``offset`` of the job's log."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    offset: int
+
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self.process.poll() is not None
+
+    def ended(self) -> Ended:
+        """What came of it, once it has ended."""
+        code = self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+        return Ended(self.job.name, "" if code == 0 else self._last_words() or _exit(code))
+
+    def stop(self) -> None:
+        """Ask it to stop after its next iteration, with a checkpoint."""
+        if not self.is_over():
+            self.process.terminate()
+
+    def _last_words(self) -> str:
+        """The last line of its output: what the command says of an error."""
+        with self.job.log.open("rb") as log:
+            log.seek(self.offset)
+            lines = log.read().decode("utf-8", errors="replace").split("\n")
+        return next((line.strip().removeprefix("sats: ") for line in reversed(lines) if line.strip()), "")
+
+
+def start(job: Job) -> RunningJob:
+    """Start a job's process: one thread, its output added to the job's log."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} ---\n".encode())
+        log.flush()
+        process = subprocess.Popen(  # noqa: S603 (our own command)
+            [sys.executable, "-m", ENTRY, str(job.folder)],
+            stdin=subprocess.PIPE,  # closed by the system when this process is gone, however it went
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for whoever started it, who tells it in order
+        )
+        return RunningJob(job, process, log.tell())
+
+
+def _exit(code: int) -> str:
+    if code >= 0:
+        return f"its process ended with code {code} and said nothing"
+    name = signal.Signals(-code).name
+    return f"its process was ended by {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
