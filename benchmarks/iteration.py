@@ -44,6 +44,7 @@ from sats.engine.optim import make_optimizer
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder
 from sats.methods import METHODS, Method
+from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.base import all_losses, begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
 from sats.models import creation
@@ -59,6 +60,7 @@ OLD = {21: 16, 151: 101}
 """Old channels, by channels in all: VOC 15-5 and ADE20K 100-50."""
 DINO = "dinov2-small"
 CELL = 16
+SETTINGS = ("model", "size", "classes", "method", "at", "batch", "attention", "rounds")
 
 
 def make_model(name: str, num_old: int) -> Segmenter:
@@ -188,6 +190,16 @@ def peak_here(iteration: Callable[[], None]) -> float:
     return int(line.split()[1]) / 2**10 - before
 
 
+def profiled(iteration: Callable[[], None]) -> str:
+    """The operations of three iterations that take most of a thread's own time, as torch's profiler tells them."""
+    iteration()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(3):
+            iteration()
+    found: str = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=40)
+    return found
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -199,15 +211,23 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--at", choices=("pixels", "logits"), default="pixels", help="where the teacher is asked")
+    parser.add_argument("--no-attention", dest="attention", action="store_false", help="switch its transfer off")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--profile", type=Path, help="write what an iteration's operations take to this file")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=("method", "floor"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    learner = make_learner(METHODS[arguments.method](distill_at=arguments.at), arguments)
+    method = METHODS[arguments.method](distill_at=arguments.at)
+    if not arguments.attention:
+        method = dataclasses.replace(method, attention_transfer=AttentionTransfer(weight=0))
+    learner = make_learner(method, arguments)
     batch = make_batch(learner.context.step, arguments.size, arguments.batch)
     if arguments.only == "method":
         print(peak_here(lambda: iterate(learner, batch)))
+        return
+    if arguments.profile:
+        arguments.profile.write_text(profiled(lambda: iterate(learner, batch)))
         return
     plain = floor(make_learner(METHODS["finetune"](), arguments), learner.context.teacher)
     if arguments.only == "floor":
@@ -220,7 +240,7 @@ def main() -> None:
             least.append(seconds[0])
             own.append(seconds[1])
     found = {
-        **{name: getattr(arguments, name) for name in ("model", "size", "classes", "method", "at", "batch", "rounds")},
+        **{name: getattr(arguments, name) for name in SETTINGS},
         "ratio_to_floor": round(statistics.median(mine / best for mine, best in zip(own, least, strict=True)), 3),
         "seconds": round(statistics.median(own), 4),
         "floor_seconds": round(statistics.median(least), 4),
