@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +38,7 @@ from accelerate import Accelerator
 from torch.nn import functional
 from transformers import Dinov2Config, UperNetForSemanticSegmentation
 
+from sats.engine.frozen_encoder import frozen_encoder
 from sats.engine.log import Log
 from sats.engine.loop import Learner, apply_gradients
 from sats.engine.optim import make_optimizer
@@ -117,7 +118,7 @@ def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
 def learner_of(run: Run, context: Context) -> Learner:
     """With an optimizer for the context's model."""
     optimizer = run.accelerator.prepare(make_optimizer(context.model, run.config.optim, context.step.index))
-    return Learner(run, context, context.model, optimizer)
+    return Learner(run, context, context.model, optimizer, frozen_encoder(run, context, cast("Any", None)))
 
 
 class Phases:
@@ -139,10 +140,13 @@ def iterate(learner: Learner, batch: Batch, phases: Phases | None = None) -> Non
     phases = phases or Phases()
     context, method = learner.context, learner.run.method
     taps = method.attention_transfer.taps(context.model) if context.teacher is not None else ()
-    with phases.timed("teacher"), torch.no_grad():
-        old = context.teacher(batch.images, taps) if context.teacher else None
-    with phases.timed("student forward"):
-        new = learner.model(batch.images, taps)
+    with ExitStack() as shared:
+        with phases.timed("shared encoder"):
+            shared.enter_context(learner.encoder.encoded(batch.images))
+        with phases.timed("teacher"), torch.no_grad():
+            old = context.teacher(batch.images, taps) if context.teacher else None
+        with phases.timed("student forward"):
+            new = learner.model(batch.images, taps)
     with phases.timed("losses"):
         loss = torch.stack(list(all_losses(method, context, batch, new, old).values())).sum()
     with phases.timed("backward"):

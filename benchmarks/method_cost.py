@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 
+from sats.engine.frozen_encoder import frozen_encoder
 from sats.engine.log import Log
 from sats.engine.loop import Learner, update
 from sats.engine.optim import make_optimizer
@@ -70,7 +71,7 @@ def make_learner(method: Method, arguments: argparse.Namespace, accelerator: Acc
 
 def _learner(run: Run, context: Context) -> Learner:
     optimizer = run.accelerator.prepare(make_optimizer(context.model, run.config.optim, context.step.index))
-    return Learner(run, context, context.model, optimizer)
+    return Learner(run, context, context.model, optimizer, frozen_encoder(run, context, cast("Any", None)))
 
 
 def cpu_seconds(learner: Learner, batch: Batch) -> float:

@@ -296,6 +296,20 @@ def resumes(folder: Path) -> None:
             train(config, run)
 
 
+def cached(folder: Path) -> None:
+    """A run that keeps what its frozen encoder makes of images; the same, stopped within step 1 and resumed."""
+    config = small("mib")
+    train_settings = dataclasses.replace(config.train, epochs_later=3, scale=(1.0, 1.0), feature_cache=10)
+    config = dataclasses.replace(config, method=METHODS["mib"](frozen_encoder=True), train=train_settings)
+    train(config, new_run(folder / "cached", config))
+    run = new_run(folder / "cached and stopped", config)
+    with contextlib.suppress(KeyboardInterrupt):
+        train(config, run, StoppingInStep1(run.metrics_path, quiet=not launch.is_main()))
+    note(folder, "cached", [path.name for path in run.checkpoints.iterdir()])
+    processes.wait()
+    train(config, run)
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +353,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     processes.join()
-    everything = (gradients, counts, every_method, pretuning, learning_twice, runs, commands, failing)
+    everything = (gradients, counts, every_method, pretuning, learning_twice, runs, cached, commands, failing)
     for check in (resumes,) if sys.argv[2:] == ["resumes"] else everything:
         check(Path(sys.argv[1]))

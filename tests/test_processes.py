@@ -226,6 +226,11 @@ def test_a_signal_to_one_process_stops_both_after_the_same_iteration(shared: Pat
     assert first[1][-1] > "step-0-iteration-00000003"
 
 
+def test_a_cache_of_each_process_changes_nothing_when_the_run_stops(shared: Path) -> None:
+    assert noted(shared, "cached") == [["step-1-iteration-00000002"]] * 2
+    assert same_runs(shared / "cached", shared / "cached and stopped")
+
+
 def test_a_stopped_and_resumed_run_ends_as_one_that_never_was(shared: Path) -> None:
     assert same_runs(shared / "whole", shared / "stopped")
     assert not RunFolder(shared / "stopped").checkpoints.exists()

@@ -215,6 +215,9 @@ class TrainConfig:
     """Strength of random brightness, contrast and saturation."""
     workers: Annotated[int, _short("--workers")] = -1
     """Processes that load images, for each that trains; -1: chosen for the device."""
+    feature_cache: int = 0
+    """MiB of memory, for each process, in which what a frozen encoder makes of images is kept from epoch to epoch; 0:
+    nothing is. Needs training without random zoom and colour, and images as large as the crop."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; "no" is float32."""
     checkpoint_minutes: float = 5.0

@@ -29,7 +29,12 @@ def check(config: RunConfig[Method]) -> None:
 
 def _conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
     """Settings that exclude each other: whether they are there, and what to do."""
-    return [*_method_conflicts(config), *_data_conflicts(config), *_extension_conflicts(config)]
+    return [
+        *_method_conflicts(config),
+        *_data_conflicts(config),
+        *_extension_conflicts(config),
+        *_cost_conflicts(config),
+    ]
 
 
 def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
@@ -120,6 +125,28 @@ def _extension_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
     ]
 
 
+def _cost_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
+    """Of settings that save time or memory."""
+    train = config.train
+    varied = train.colour > 0 or train.scaling == "area" or train.scale[0] < train.scale[1]
+    return [
+        (
+            train.feature_cache > 0 and not freezes_encoder(config.method),
+            (
+                "What an encoder that learns makes of an image changes, so nothing can be kept: leave out "
+                "train.feature_cache, or add --method.frozen-encoder."
+            ),
+        ),
+        (
+            train.feature_cache > 0 and varied,
+            (
+                "Images that are zoomed or coloured at random never come again, so nothing can be kept of them: leave "
+                "out train.feature_cache, or take --train.scale 1 1 --train.scaling zoom --train.colour 0."
+            ),
+        ),
+    ]
+
+
 def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
     """Each number that has limits: its value, the least and the most it may be."""
     train, optim = config.train, config.optim
@@ -131,6 +158,7 @@ def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
         "train.crop": (train.crop, MIN_SIDE, math.inf),
         "train.resize": (train.resize, 0, math.inf),
         "train.workers": (train.workers, -1, math.inf),
+        "train.feature_cache": (train.feature_cache, 0, math.inf),
         "train.checkpoint_minutes": (train.checkpoint_minutes, 0, math.inf),
         "train.log_every": (train.log_every, 1, math.inf),
         "train.colour": (train.colour, 0, 1),

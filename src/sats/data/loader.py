@@ -115,6 +115,12 @@ class TrainLoader:
         return self.batch_size // (self.accumulation * self.processes)
 
     @property
+    def repeats(self) -> bool:
+        """Whether every image, exemplars included, comes again unchanged in later epochs, or mirrored."""
+        samples = self._samples()
+        return all(self.transform.repeats(samples.size(position)) for position in range(len(samples)))
+
+    @property
     def iterations_per_epoch(self) -> int:
         """Updates in one pass over the data, at least 1."""
         return max(1, len(self.samples) // self.new_per_batch)
@@ -151,8 +157,12 @@ class TrainLoader:
         return shares[self.process :: self.processes]
 
     def _load(self, tickets: Iterable[list[Ticket]]) -> Iterator[Batch]:
-        dataset = _TrainSet(Joined((self.samples, *self.exemplars.parts)), self.transform, self.seed)
+        dataset = _TrainSet(self._samples(), self.transform, self.seed)
         yield from _load_batches(dataset, tickets, self.workers, self.device)
+
+    def _samples(self) -> Joined:
+        """The step's images, and the exemplars after them."""
+        return Joined((self.samples, *self.exemplars.parts))
 
 
 def _draw(epoch: int, update: int, order: NDArray[np.int64], count: int) -> list[Ticket]:

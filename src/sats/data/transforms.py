@@ -54,6 +54,13 @@ class TrainTransform:
         """An image [crop, crop, 3] and its labels [crop, crop], both uint8."""
         return self.apply(self.draw((image.height, image.width), rng), image, mask, rng)
 
+    def repeats(self, size: tuple[int, int]) -> bool:
+        """Whether all draws take the same of an image of ``size`` (height, width), but for mirroring it."""
+        if self.area or self.colour or self.scale[0] < self.scale[1]:
+            return False
+        factor = self.scale[0] * (self.resize / min(size) if self.resize else 1.0)
+        return all(max(1, round(length * factor)) == self.crop for length in size)
+
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> Cut:
         """What to take of an image of ``size`` (height, width)."""
         height, width = size

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
 from sats.engine import checkpoint, launch, processes
+from sats.engine.frozen_encoder import FrozenEncoder, frozen_encoder
 from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Position
 from sats.engine.optim import make_optimizer, rate_factor, set_rates
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learner:
-    """What changes while a step is learned: the model as accelerate wraps it, and its optimizer."""
+    """What changes while a step is learned: the model as accelerate wraps it, and its optimizer; and what cannot."""
 
     run: Run
     context: Context
     model: torch.nn.Module
     optimizer: AcceleratedOptimizer
+    encoder: FrozenEncoder = field(default_factory=FrozenEncoder)
 
 
 def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint | None) -> None:
@@ -49,7 +51,9 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
     iterations = epochs * loader.iterations_per_epoch
     refresh_scaler(run)
     bare = make_optimizer(context.model, run.config.optim, step.index)
-    learner = Learner(run, context, *run.accelerator.prepare(context.model, bare))
+    encoder = frozen_encoder(run, context, loader)
+    model, optimizer = run.accelerator.prepare(context.model, bare)
+    learner = Learner(run, context, model, optimizer, encoder)
     start = restore(learner, saved) if saved else 0
     batches = loader.batches(start, iterations)
     logged, written = start, time.monotonic()
@@ -104,9 +108,11 @@ def forward(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     context, method = learner.context, learner.run.method
     taps = method.attention_transfer.taps(context.model) if context.teacher is not None else ()
     with learner.run.accelerator.autocast():
-        with torch.no_grad():
-            old = context.teacher(batch.images, taps) if context.teacher else None
-        return all_losses(method, context, batch, learner.model(batch.images, taps), old)
+        with learner.encoder.encoded(batch.images):
+            with torch.no_grad():
+                old = context.teacher(batch.images, taps) if context.teacher else None
+            new = learner.model(batch.images, taps)
+        return all_losses(method, context, batch, new, old)
 
 
 def apply_gradients(learner: Learner) -> None:

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
-from sats.models.family import Family, Tokens
+from sats.models.family import Family, Tokens, read_maps, returned_maps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,8 @@ DEEPLAB = Family(
     model_type=DeepLabV3Config.model_type,
     encoder="backbone",
     classifier="decode_head.classifier",
-    features=lambda _network, encoded, _size: tuple(encoded.feature_maps),
+    read=read_maps,
+    returned=returned_maps,
     attention_blocks=lambda _network: (),
     tokens=lambda _network, _stage, grid: Tokens(grid),
     refusal=lambda _network: (

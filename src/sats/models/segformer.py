@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
+from transformers.modeling_outputs import BaseModelOutput
 
 from sats.models.family import Family, Tokens
 
@@ -70,6 +71,7 @@ SEGFORMER = Family(
     encoder="segformer",
     classifier="decode_head.classifier",
     attention_blocks=_attention_blocks,
-    features=lambda _network, encoded, _size: tuple(encoded.hidden_states),
+    read=lambda _network, encoded: tuple(encoded.hidden_states),
+    returned=lambda _network, read: BaseModelOutput(hidden_states=tuple(read)),
     tokens=_tokens,
 )

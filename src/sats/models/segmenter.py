@@ -93,7 +93,8 @@ class Segmenter(nn.Module):
         blocks = {name: self.network.get_submodule(name) for name in taps}
         with attention.record(blocks.values()) as recording, self._returned() as returned:
             self.network(pixel_values=self.as_expected(images), output_hidden_states=True)
-        features = self.family.features(self.network, returned["encoder"], size)
+        read = self.family.read(self.network, returned["encoder"])
+        features = self.family.maps(self.network, read, size)
         return SegOutput(
             logits=returned["classifier"],
             features=features,
@@ -148,6 +149,25 @@ class Segmenter(nn.Module):
             key_grid=tokens.key_grid,
             key_prefix=first,
         )
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What head and features need of what the encoder makes of images [B, 3, H, W]: tensors [B, ...]."""
+        encoded = self.encoder(self.as_expected(images), output_hidden_states=True)
+        return self.family.read(self.network, encoded)
+
+    @contextmanager
+    def encoded(self, read: Sequence[Tensor]) -> Iterator[None]:
+        """Within this context the encoder does not run: ``read``, of `encode`, stands for its answer to every image.
+
+        Its forward is covered, and not the module exchanged, as networks ask more of an encoder than to be called, and
+        hooks on it must see the call. Its attention cannot be tapped meanwhile.
+        """
+        answer = self.family.returned(self.network, read)
+        vars(self.encoder)["forward"] = lambda *_, **__: answer
+        try:
+            yield
+        finally:
+            del vars(self.encoder)["forward"]
 
     @contextmanager
     def other_classifier(self, classifier: nn.Module) -> Iterator[None]:

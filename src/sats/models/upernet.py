@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import MODEL_FOR_BACKBONE_MAPPING, PreTrainedConfig, UperNetConfig, UperNetForSemanticSegmentation
 
-from sats.models.family import Family, Tokens
+from sats.models.family import Family, Tokens, read_maps, returned_maps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,7 +93,8 @@ UPERNET = Family(
     model_type="upernet",
     encoder="backbone",
     classifier="decode_head.classifier",
-    features=lambda _network, encoded, _size: tuple(encoded.feature_maps),
+    read=read_maps,
+    returned=returned_maps,
     attention_blocks=_attention_blocks,
     tokens=_tokens,
     refusal=_refusal,

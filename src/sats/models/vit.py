@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from transformers import BeitForSemanticSegmentation, DPTForSemanticSegmentation
+from transformers.modeling_outputs import BaseModelOutput
 
 from sats.models.family import Family, Tokens
 
@@ -24,8 +25,9 @@ def _stages(name: str, ends: Sequence[int]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _maps(tokens: Sequence[Tensor], patch: int, size: Size) -> tuple[Tensor, ...]:
+def _maps(network: nn.Module, tokens: Sequence[Tensor], size: Size) -> tuple[Tensor, ...]:
     """Tokens [B, 1 + h w, D], a class token first, as maps [B, D, h, w]."""
+    patch = _patch(network)
     grid = (size[0] // patch, size[1] // patch)
     return tuple(states[:, 1:].transpose(1, 2).unflatten(2, grid) for states in tokens)
 
@@ -41,11 +43,6 @@ def _beit_ends(network: nn.Module) -> list[int]:
     return [index - 1 for index in network.config.out_indices or ()]
 
 
-def _beit_features(network: nn.Module, encoded: Any, size: Size) -> tuple[Tensor, ...]:
-    read = [encoded.hidden_states[end] for end in _beit_ends(network)]
-    return _maps(read, _patch(network), size)
-
-
 def _dpt_ends(network: nn.Module) -> list[int]:
     if not isinstance(network, DPTForSemanticSegmentation):
         raise TypeError(f"Not a DPT: {type(network).__name__}")
@@ -54,9 +51,11 @@ def _dpt_ends(network: nn.Module) -> list[int]:
     return [index + 1 for index in network.config.backbone_out_indices or ()]
 
 
-def _dpt_features(network: nn.Module, encoded: Any, size: Size) -> tuple[Tensor, ...]:
-    read = [encoded.hidden_states[end] for end in _dpt_ends(network)]
-    return _maps(read, _patch(network), size)
+def _with_states(ends: Sequence[int], read: Sequence[Tensor]) -> BaseModelOutput:
+    """An encoder's answer with the hidden states that the head reads, at the places ``ends``, and none besides."""
+    found = dict(zip(ends, read, strict=True))
+    states: Any = tuple(found.get(place) for place in range(max(ends) + 1))
+    return BaseModelOutput(hidden_states=states)
 
 
 def _patch(network: nn.Module) -> int:
@@ -85,7 +84,9 @@ BEIT = Family(
     model_type="beit",
     encoder="beit",
     classifier="decode_head.classifier",
-    features=_beit_features,
+    read=lambda network, encoded: tuple(encoded.hidden_states[end] for end in _beit_ends(network)),
+    returned=lambda network, read: _with_states(_beit_ends(network), read),
+    maps=_maps,
     attention_blocks=lambda network: _stages("beit.layers.{}.attention", _beit_ends(network)),
     tokens=_one_class_token,
 )
@@ -93,7 +94,9 @@ DPT = Family(
     model_type="dpt",
     encoder="dpt",
     classifier="head.head.4",
-    features=_dpt_features,
+    read=lambda network, encoded: tuple(encoded.hidden_states[end] for end in _dpt_ends(network)),
+    returned=lambda network, read: _with_states(_dpt_ends(network), read),
+    maps=_maps,
     attention_blocks=lambda network: _stages("dpt.encoder.layer.{}.attention.attention", _dpt_ends(network)),
     tokens=_one_class_token,
     adapt=_tell_neck_the_grid,
