@@ -26,6 +26,7 @@ from torch import Tensor
 from pair import dropping_config, even_config
 from sats.cli import main
 from sats.engine import checkpoint, launch
+from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import train
@@ -298,6 +299,31 @@ def test_without_a_launcher_there_is_one_process(monkeypatch: pytest.MonkeyPatch
     assert (launch.processes(), launch.is_main()) == (1, True)
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert (launch.processes(), launch.process(), launch.is_main()) == (4, 1, False)
+
+
+def test_a_lone_process_of_accelerates_launcher_is_told_how_to_get_company(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `accelerate launch --cpu --num_processes 2` leaves in the environment of the one that it starts."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    launch.refuse_lone_process()
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert main(["train", "scenes"]) == 2
+    assert "--multi_gpu" in capsys.readouterr().err
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    launch.refuse_lone_process()
+
+
+def test_a_second_sigterm_is_the_launchers_echo_and_a_ctrl_c_is_not() -> None:
+    with deferred_interrupts() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with deferred_interrupts() as stop:
+        assert not stop.asked
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,8 @@ def _dispatch(words: list[str]) -> None:
 def _start(words: list[str], is_shared: bool) -> None:
     if launch.processes() > 1 and not is_shared:
         raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
+    if is_shared:
+        launch.refuse_lone_process()
     if is_shared and (number := _take_processes(words)) > 1:
         launch.start_processes(words, number)
     module, function = COMMANDS[words[0]]

@@ -25,15 +25,18 @@ class StopRequest:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[StopRequest]:
-    """Within this context the first SIGINT or SIGTERM is only noted; a second one interrupts at once.
+    """Within this context SIGINT and SIGTERM are only noted; a SIGINT after another signal interrupts at once.
 
-    Outside the main thread, where signals cannot be caught, nothing changes.
+    A second SIGTERM does not: a cluster's scheduler sends it to all processes of a job, and the launcher passes its own
+    on. Outside the main thread, where signals cannot be caught, nothing changes.
     """
     request = StopRequest()
 
     def note(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a handler's signature)
         if request.asked:
-            raise KeyboardInterrupt
+            if signum == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         request.asked = True
         if launch.is_main():
             os.write(2, b"\nStopping after this iteration; once more stops at once.\n")  # safe in a handler

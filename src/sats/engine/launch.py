@@ -39,6 +39,19 @@ def process_here() -> int:
     return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
 
 
+def refuse_lone_process() -> None:
+    """ValueError where `accelerate launch` was asked for several processes but started this one alone.
+
+    Without GPUs it does, unless MPI starts them; all that tells of it is the address at which they should have met.
+    """
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if by_accelerate and "MASTER_ADDR" in os.environ and "LOCAL_RANK" not in os.environ:
+        raise ValueError(
+            "`accelerate launch` was asked for several processes and started one, as it does without GPUs: add "
+            "--multi_gpu, which works without them, too, and leave out --cpu; or use torchrun, or --processes N."
+        )
+
+
 def start_processes(words: Sequence[str], number: int) -> NoReturn:
     """Run ``sats WORDS`` in ``number`` processes of this machine, by torch's launcher; exit as the first to fail did.
 
