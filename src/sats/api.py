@@ -21,6 +21,7 @@ from sats.engine.run_folder import (
     unused_folder,
 )
 from sats.methods import METHODS, method_name
+from sats.progress import waiting
 from sats.types import ALL
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
     from sats.methods import Method
+
+LOADING = "loading torch"
+"""What a terminal shows meanwhile."""
 
 
 def train(config: RunConfig[Method], out: Path | str = "") -> list[Scores]:
@@ -73,8 +77,8 @@ def extension(
     ``model`` is a run, a model folder of Hugging Face's or a name on the hub. ``old_data`` is a folder to measure the
     old classes on; with ``merge``, what ``data`` labels as one of them is learned as that.
     """
-    from sats.engine.extension import defaults, look, plan
-
+    with waiting(LOADING):
+        from sats.engine.extension import defaults, look, plan
     origin = look(str(model))
     config = defaults(origin, method)
     chosen = dataclasses.replace(config.data, root=str(data), classes=tuple(classes))
@@ -99,9 +103,9 @@ def load(folder: Path | str) -> Predictor:
     ValueError if there is none.
     """
     runtime.prepare()
-    from sats.evaluation.predict import read_predictor
-
     model = find_model(Path(folder).expanduser())
+    with waiting(LOADING):
+        from sats.evaluation.predict import read_predictor
     run = run_of(model)
     return read_predictor(model, run.config().method if run else METHODS["finetune"]())
 
@@ -177,8 +181,9 @@ def run(folder: RunFolder | None) -> list[Scores]:
     nothing to do if the main one has None.
     """
     runtime.prepare()
-    from sats.engine import processes
-    from sats.engine.train import train as train_steps
+    with waiting(LOADING) if folder else nullcontext():
+        from sats.engine import processes
+        from sats.engine.train import train as train_steps
 
     with folder.held() if folder else nullcontext(), processes.telling_once():
         processes.join()

@@ -1,9 +1,9 @@
-"""Progress bars with the time that is left, on a terminal's stderr; elsewhere nothing is shown."""
+"""Progress bars with the time that is left, and what is waited for, on a terminal's stderr; elsewhere nothing."""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -27,6 +27,14 @@ def bar(console: Console) -> Progress:
         TimeRemainingColumn(compact=True),
     )
     return Progress(*columns, console=console, transient=True)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say ``what`` is being done as long as the context lasts, on a terminal: something that has no parts to count."""
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else nullcontext():
+        yield
 
 
 @contextmanager

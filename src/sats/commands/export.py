@@ -68,9 +68,9 @@ def main(words: Sequence[str]) -> None:
 
 def export_float(model: Path, out: Path, size: tuple[int, int] | None) -> None:
     """Write the model to the ONNX file ``out``."""
+    print("exporting and checking: half a minute or more", flush=True)
     from sats.models.export import export_onnx
 
-    print("exporting and checking: half a minute or more", flush=True)
     export_onnx(model, out, size)
 
 

@@ -52,7 +52,7 @@ def main(words: Sequence[str]) -> None:
     if arguments.run.extends.checkpoint:
         raise ValueError("That is the configuration of an extension: repeat it with `sats extend`.")
     folder = api.start(arguments.run, arguments.out)
-    print(f"run folder: {folder.path}")
+    print(f"run folder: {folder.path}", flush=True)
     go_on(folder)
 
 

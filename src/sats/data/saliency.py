@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, uniform_filter
 
 from sats.data.index import read_mask
 
@@ -44,6 +43,8 @@ class SpectralResidual(Saliency):
 
     def salient(self, key: str, image: Image.Image) -> NDArray[np.bool_]:  # noqa: ARG002 (of the image alone)
         """Compute the salient pixels."""
+        from scipy.ndimage import gaussian_filter, uniform_filter  # a tenth of a second that other methods do not need
+
         grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64)
         spectrum = np.fft.fft2(grey)
         amplitude = np.log(np.abs(spectrum) + 1e-8)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -196,18 +198,32 @@ def _chosen(classes: tuple[str, ...] | None) -> tuple[str, ...]:
     return names
 
 
+def _digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The 1797 samples [1797, 8, 8], 0 to 16, and their numbers, from scikit-learn's own file.
+
+    Importing scikit-learn to read it would take most of a second.
+    """
+    package = find_spec("sklearn")
+    file = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else Path()
+    if not file.is_file():  # a version that has it elsewhere
+        from sklearn.datasets import load_digits
+
+        samples = load_digits()
+        return samples.images.astype(np.uint8), samples.target.astype(np.uint8)
+    rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+
+
 @cache
 def _glyphs(split: str) -> tuple[tuple[Image.Image, ...], ...]:
     """The split's samples of each digit, enlarged to 8 bit images with a margin of a cell around."""
-    from sklearn.datasets import load_digits
-
-    samples = load_digits()
-    levels = np.pad(samples.images * (255 / 16), ((0, 0), (1, 1), (1, 1))).round().astype(np.uint8)
+    images, numbers = _digits()
+    levels = np.pad(images * (255 / 16), ((0, 0), (1, 1), (1, 1))).round().astype(np.uint8)
     ink = levels.sum(axis=(1, 2))
     part = SPLITS.index(split)
     glyphs = []
     for number in range(len(DIGITS)):
-        of_number = np.flatnonzero(samples.target == number)
+        of_number = np.flatnonzero(numbers == number)
         of_number = of_number[ink[of_number] <= np.quantile(ink[of_number], _LIGHTEST)]
         first, last = (int(share * len(of_number)) for share in _SHARES[part : part + 2])
         glyphs.append(tuple(_enlarged(levels[sample]) for sample in of_number[first:last]))

@@ -59,9 +59,12 @@ def start_processes(words: Sequence[str], number: int) -> NoReturn:
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
     logging.disable()  # the launcher's own words, in this process alone
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from sats.progress import waiting
+
+    with waiting(f"starting {number} processes"):
+        from torch.distributed import run
+        from torch.distributed.elastic.multiprocessing.api import SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
         run.run(run.parse_args(["--standalone", "--nproc-per-node", str(number), "-m", "sats", *words]))

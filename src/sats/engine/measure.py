@@ -11,6 +11,7 @@ from sats.data.extension import Extension
 from sats.data.loader import EvaluationBatches
 from sats.engine import build, launch, processes
 from sats.engine.run import finished_model
+from sats.evaluation.argmax import best_classes
 from sats.evaluation.confusion import confusion_matrix
 from sats.types import BACKGROUND, Batch
 
@@ -88,5 +89,5 @@ def _answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
     old.eval()
     for batch in batches:
         height, width = batch.labels.shape[-2:]
-        answers = old(batch.images).logits_at((height, width)).max(dim=1).indices
+        answers = best_classes(old(batch.images), (height, width), len(old.classes)).long()
         yield Batch(batch.images, answers.where(batch.labels == BACKGROUND, batch.labels))

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sats.evaluation.table import unmeasured_note
 from sats.files import write_text
+from sats.progress import waiting
 from sats.report.classes import forgotten, heat_map
 from sats.report.gather import common_parent, gather
 from sats.report.plots import curve_numbers, curves, loss_chart, loss_numbers
@@ -66,8 +67,8 @@ def default_place(folders: Sequence[Path]) -> Path:
 def _gallery(runs: Sequence[RunRecord], images: int) -> Gallery | None:
     if not images:
         return None
-    from sats.report.pictures import make_gallery  # loads torch
-
+    with waiting("loading torch"):
+        from sats.report.pictures import make_gallery
     return make_gallery(runs, images)
 
 
