@@ -27,7 +27,9 @@ def spanned(**values: object) -> tuple[Cell, ...]:
 class Inline(Executor):
     """Goes on with a job where it is submitted, one after the other."""
 
-    slots = 1
+    @property
+    def slots(self) -> int:
+        return 1
 
     def __init__(self, go_on: Callable[[RunFolder], object] = api.run) -> None:
         self.go_on, self.started, self.stopped = go_on, list[str](), False

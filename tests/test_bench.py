@@ -74,7 +74,9 @@ def test_the_example_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 class Slow(Inline):
     """Two at a time; a job is over when the test says so, with its steps written by hand."""
 
-    slots = 2
+    @property
+    def slots(self) -> int:
+        return 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -246,8 +248,8 @@ def test_a_cell_that_failed_is_reported_in_the_end(
 
 
 def test_numbers_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", suite_file(tmp_path), "--jobs", "0"]) == 2
-    assert "--jobs is 1 or more" in capsys.readouterr().err
+    assert main(["bench", suite_file(tmp_path), "--jobs", "-1"]) == 2
+    assert "--jobs, --minutes and --gpus are 0 or more" in capsys.readouterr().err
 
 
 def test_differences_between_settings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 OWNER = ".owner"
 """Says which process holds the folder: "process 123 on machine"."""
+
+LOOK_EVERY = 0.2
+"""Seconds."""
 
 
 @contextmanager
@@ -45,3 +49,10 @@ def is_held(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return machine != platform.node() or psutil.pid_exists(int(number))
+
+
+def wait_until_free(folder: Path, seconds: float) -> None:
+    """Wait while another process holds ``folder``, at most for ``seconds``."""
+    end = time.monotonic() + seconds
+    while is_held(folder) and time.monotonic() < end:
+        time.sleep(LOOK_EVERY)

@@ -6,11 +6,10 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 from sats import cli
-from sats.holding import is_held
+from sats.holding import wait_until_free
 
 SECONDS_TO_LET_GO = 60.0
 """For how long a process whose own starter was killed may still write its checkpoint."""
@@ -30,13 +29,6 @@ def stop_with_starter() -> None:
     while os.read(STDIN, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def wait_until_free(folder: Path, seconds: float) -> None:
-    """Wait while another process holds a run's folder, at most for ``seconds``."""
-    end = time.monotonic() + seconds
-    while is_held(folder) and time.monotonic() < end:
-        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -27,15 +27,17 @@ class Ended:
 
 
 class Executor(Protocol):
-    """Runs jobs, as many at a time as it has ``slots``."""
+    """Runs jobs, at most ``slots`` at a time."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many jobs may run at a time."""
 
     def submit(self, job: Job) -> None:
-        """Start a job; at most ``slots`` are running."""
+        """Start a job, if fewer than ``slots`` are running."""
 
     def wait(self, seconds: float) -> list[Ended]:
         """The jobs that have ended since the last call, as soon as there is one; none after ``seconds``."""
 
     def stop(self) -> None:
-        """Ask every job to stop with a checkpoint, and wait until they have."""
+        """Ask every job to stop with a checkpoint, and wait until they have; nothing is submitted any more."""

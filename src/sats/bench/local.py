@@ -15,8 +15,13 @@ class LocalExecutor(Executor):
     """Runs ``slots`` jobs at a time, each in a process of one thread."""
 
     def __init__(self, slots: int) -> None:
-        self.slots = slots
+        self._slots = slots
         self._running: list[RunningJob] = []
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may run at a time."""
+        return self._slots
 
     def submit(self, job: Job) -> None:
         """Start a job."""

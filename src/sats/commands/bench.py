@@ -54,21 +54,29 @@ class BenchArguments:
     """The folder with the data; a suite's own data.root is below it."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder with the weights to start from; a suite's own model.weights are below it."""
-    jobs: int = 1
-    """Runs side by side, each in a process of one thread."""
+    jobs: int = 0
+    """Runs side by side, each in a process of one thread; 0: one, or on Ray as many as there is room for."""
     minutes: float = 0.0
     """Stop, with checkpoints, after so many minutes; 0: go on to the end."""
     dry_run: bool = False
     """Only list the cells: what is done, and which share a step 0."""
     replace: bool = False
     """Put runs aside whose settings the suite has changed, and run them anew."""
+    ray: bool = False
+    """Run the cells as tasks of Ray, started on this machine (extra `ray`)."""
+    ray_address: str = ""
+    """A Ray cluster to join instead, as in "auto" or "ray://HOST:10001"; its machines see the same files."""
+    cpus: float = 1.0
+    """On Ray: cores that a run asks for, and its threads."""
+    gpus: float = 0.0
+    """On Ray: GPUs that a run asks for."""
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(BenchArguments, args=words, prog="sats bench")
-    if arguments.jobs < 1 or arguments.minutes < 0:
-        raise ValueError("--jobs is 1 or more, --minutes 0 or more.")
+    if min(arguments.jobs, arguments.minutes, arguments.gpus) < 0 or arguments.cpus <= 0:
+        raise ValueError("--jobs, --minutes and --gpus are 0 or more, --cpus is more than 0.")
     suite = read_suite(arguments.suite.expanduser())
     places = Places(*(path and path.expanduser().resolve() for path in (arguments.data, arguments.weights)))
     places.check()
@@ -83,7 +91,7 @@ def main(words: Sequence[str]) -> None:
         tell_of_others(folder, every)
         sweep = Sweep(folder, every)
         try:
-            in_time = run(sweep, LocalExecutor(arguments.jobs), 60 * arguments.minutes or math.inf)
+            in_time = run(sweep, arguments)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("The same command goes on from here.") from None
         finally:
@@ -91,12 +99,24 @@ def main(words: Sequence[str]) -> None:
     tell(folder, sweep, outcome, in_time)
 
 
-def run(sweep: Sweep, executor: Executor, seconds: float) -> bool:
+def run(sweep: Sweep, arguments: BenchArguments) -> bool:
     """Run what is left; whether that came to an end in time."""
     board = Board(sweep)
     board.say(board.counts())
+    if not sweep.waiting:
+        return True
+    executor = make_executor(arguments)
     with terminable(), board.listening() as listener:
-        return work(sweep, executor, listener, seconds)
+        return work(sweep, executor, listener, 60 * arguments.minutes or math.inf)
+
+
+def make_executor(arguments: BenchArguments) -> Executor:
+    """What runs the cells, as the flags ask."""
+    if not (arguments.ray or arguments.ray_address):
+        return LocalExecutor(arguments.jobs or 1)
+    from sats.bench.on_ray import RayExecutor
+
+    return RayExecutor(arguments.ray_address, arguments.cpus, arguments.gpus, arguments.jobs)
 
 
 @contextmanager
