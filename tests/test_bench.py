@@ -309,7 +309,7 @@ def test_what_is_shown_in_a_terminal_and_in_a_pipe(tmp_path: Path) -> None:
 
 
 def test_the_time_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 images in 15 seconds: 30 more of the first, 60 for each of the others, whose step 0 is taken over."""
+    """12 images in 15 s; 12 are left of the first, and 60 for each of the others, whose step 0 is taken over."""
     every = spanned(variants=THREE)
     begun(tmp_path, every[0], iteration=5)
     now = [0.0]
@@ -317,11 +317,14 @@ def test_the_time_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     sweep = Sweep(BenchFolder(tmp_path), every)
     board = Board(sweep, Console(file=io.StringIO()))
     assert sweep.start_one(Slow()) is every[0]
-    begun_again = json.dumps({"step": 1, "iteration": 10, "images_per_second": 2.0})
-    (tmp_path / "finetune" / "metrics.jsonl").write_text(f"{begun_again}\n")
-    now[0] = 15.0
-    board.look()
-    assert board.counts() == "0 of 3 done, 1 running, 2 waiting, about 1 min left"
+    said = []
+    for iteration, now[0] in ((5, 30.0), (6, 60.0), (8, 75.0)):  # until 60, its process started
+        line = json.dumps({"step": 1, "iteration": iteration, "images_per_second": 2.0})
+        (tmp_path / "finetune" / "metrics.jsonl").write_text(f"{line}\n")
+        board.look()
+        said.append(board.counts())
+    started = "0 of 3 done, 1 running, 2 waiting"
+    assert said == [started, started, f"{started}, about 3 min left"]  # 132 * 15 / 12 s
 
 
 def test_durations() -> None:

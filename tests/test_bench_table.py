@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from reports import groups_of, write_run
 from sats.bench.bench_folder import BenchFolder
-from sats.bench.gather import Result, gather, seconds_per_iteration, weights_sums
+from sats.bench.gather import Result, gather, seconds_per_iteration
 from sats.bench.results import Outcome, as_markdown, as_text, spread_text, terminal_table
+from sats.bench.settings import Places
+from sats.bench.suite import cells, parse_suite
 from sats.bench.summary import Row, Spread, spread, summarise
+from sats.bench.sums import data_sums, weights_sums
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import Scores
 from sats.words import NOTHING
@@ -138,7 +144,7 @@ def test_gathered_from_run_folders(tmp_path: Path) -> None:
     assert figures["forgetting"] == pytest.approx(sum(last.forgetting.values()) / len(last.forgetting))
     assert seconds_per_iteration(RunFolder(tmp_path / "none"), 6, 0) is None
     stored = json.loads(as_text(Outcome("x", [finetune, sats], summarise([finetune, sats]), {"w/model": "sum"})))
-    assert stored["weights"] == {"w/model": "sum"}
+    assert stored["sha256"] == {"w/model": "sum"}
     assert stored["cells"][0]["steps"] == [json.loads(scores.to_json()) for scores in run.scores()]
     assert (stored["cells"][1]["figures"], stored["cells"][1]["error"]) == (None, "broken")
     assert str(tmp_path) not in json.dumps(stored)
@@ -148,4 +154,32 @@ def test_sums_of_weights(tmp_path: Path) -> None:
     (tmp_path / "mit").mkdir()
     (tmp_path / "mit" / "model.safetensors").write_bytes(b"weights")
     every = spanned(base={"model": {"weights": str(tmp_path / "mit")}}, variants={"sats": {}, "mib": {}})
-    assert weights_sums(every) == {"mit/model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    expected = {"mit/model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    assert weights_sums([cell.config for cell in every]) == expected
+
+
+def some_data(root: Path, value: int = 1) -> Path:
+    """Two splits of one image, whose masks hold the background and ``value``."""
+    for split in ("train", "val"):
+        for part in ("images", "masks"):
+            (root / part / split).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(root / "images" / split / "a.png")
+        mask = np.zeros((8, 8), np.uint8)
+        mask[0] = value
+        Image.fromarray(mask).save(root / "masks" / split / "a.png")
+    (root / "classes.txt").write_text("background\none\ntwo\n")
+    return root
+
+
+def test_sums_of_data(tmp_path: Path) -> None:
+    """The same data elsewhere has the same sums, other masks have others; what is gone has none."""
+    base = {"data": {"source": "folder"}, "stream": {"protocol": "1-1"}}
+    suite = parse_suite({"name": "test", "recipe": "folder", "base": base, "variants": {"sats": {}, "mib": {}}})
+    places = [some_data(tmp_path / "here" / "data"), some_data(tmp_path / "there" / "data")]
+    places.append(some_data(tmp_path / "other" / "data", value=2))
+    here, there, other = (data_sums([cell.config for cell in cells(suite, Places(place))]) for place in places)
+    assert list(here) == ["data/train", "data/val"]
+    assert here == there
+    assert all(here[name] != other[name] for name in here)
+    shutil.rmtree(places[0])
+    assert data_sums([cell.config for cell in cells(suite, Places(places[0]))]) == {}

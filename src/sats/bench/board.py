@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sats.bench.pace import Pace
 from sats.bench.schedule import Listener
-from sats.words import shown
+from sats.words import count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Board:
     @contextmanager
     def listening(self) -> Iterator[Listener]:
         """What is to be told of all that happens, as long as the context lasts."""
-        listener = Listener(self.start, self.end, self.look)
+        listener = Listener(self.start, self.end, self.look, self.stop)
         if not self.console.is_terminal:
             yield listener
             return
@@ -66,6 +66,10 @@ class Board:
         self._pace.look()
         if self._live is None and time.monotonic() - self._said > SAY_EVERY:
             self.say(self.counts())
+
+    def stop(self) -> None:
+        """The running cells are asked to stop."""
+        self.say(f"Stopping {count(len(self._sweep.running), 'run')}, with a checkpoint each.")
 
     def say(self, text: str) -> None:
         """Print a line."""

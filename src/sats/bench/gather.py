@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sats.evaluation.scores import mean
@@ -93,18 +91,6 @@ def _speed(line: str) -> tuple[int, float]:
         return int(values["step"]), float(values["images_per_second"])
     except (ValueError, KeyError, TypeError):
         return -1, 0.0
-
-
-def weights_sums(cells: Sequence[Cell]) -> dict[str, str]:
-    """SHA-256 of every file of weights that the cells start from, by folder and file name."""
-    folders = sorted({cell.config.model.weights for cell in cells} - {""})
-    files = [file for folder in folders for file in sorted(Path(folder).glob("*.safetensors"))]
-    return {f"{file.parent.name}/{file.name}": _sum_of(file) for file in files}
-
-
-def _sum_of(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Pace:
         for cell in sweep.cells:
             self._look_at(cell)
         self._at_start, self._start = self._images_done(), time.monotonic()
-        self._looked = self._start
+        self._looked, self._moves = self._start, False
 
     def look(self, *ended: Cell) -> None:
         """Look at how far the running cells are, if the last look is a while ago, and at those that have ``ended``."""
@@ -76,6 +76,8 @@ class Pace:
             self._looked = time.monotonic()
         for cell in [*ended, *(self._sweep.running.values() if overdue else ())]:
             self._look_at(cell)
+        if not self._moves and self._images_done() > self._at_start:  # before that, processes started
+            self._at_start, self._start, self._moves = self._images_done(), time.monotonic(), True
 
     def progress(self, cell: Cell) -> Progress | None:
         """How far a cell is; None while nobody knows."""

@@ -31,12 +31,12 @@ LONGEST_UNBROKEN = 16
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known of a sweep: the name of its suite, every cell's result, the summary, sums of the weights."""
+    """What is known of a sweep: the name of its suite, every cell's result, the summary, sums of weights and data."""
 
     name: str
     results: Sequence[Result]
     summary: Summary
-    weights: Mapping[str, str]
+    sums: Mapping[str, str]
 
 
 def write_results(folder: Path, outcome: Outcome) -> None:
@@ -51,7 +51,7 @@ def as_text(outcome: Outcome) -> str:
     values: dict[str, Any] = {
         "suite": outcome.name,
         "sats": __version__,
-        "weights": dict(outcome.weights),
+        "sha256": dict(outcome.sums),
         "rows": rows,
         "cells": [as_json(result) for result in outcome.results],
     }
@@ -70,9 +70,9 @@ def as_markdown(outcome: Outcome) -> str:
     if missing:
         parts.append(f"{count(len(missing), 'cell')} of {len(outcome.results)} not finished:\n")
         parts.append("".join(f"- {escaped(result.name)}: {_why(result)}\n" for result in missing))
-    if outcome.weights:
-        parts.append("Weights:\n")
-        parts.append("".join(f"- {escaped(name)}: sha256 `{digest}`\n" for name, digest in outcome.weights.items()))
+    if outcome.sums:
+        parts.append("SHA-256 of weights, and of what the index knows of the data:\n")
+        parts.append("".join(f"- {escaped(name)}: `{digest}`\n" for name, digest in outcome.sums.items()))
     return "\n".join(parts)
 
 

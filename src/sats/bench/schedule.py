@@ -90,11 +90,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Listener:
-    """Is told what happens: a cell ``started``, one ``ended``, some time ``passed``."""
+    """Is told what happens: a cell ``started``, one ``ended``, some time ``passed``, the rest is ``stopping``."""
 
     started: Callable[[Cell], object] = lambda cell: None  # noqa: ARG005 (does nothing)
     ended: Callable[[Cell], object] = lambda cell: None  # noqa: ARG005
     passed: Callable[[], object] = lambda: None
+    stopping: Callable[[], object] = lambda: None
 
 
 def work(sweep: Sweep, executor: Executor, listener: Listener, seconds: float = float("inf")) -> bool:
@@ -114,4 +115,6 @@ def work(sweep: Sweep, executor: Executor, listener: Listener, seconds: float = 
             listener.passed()
         return True
     finally:
+        if sweep.running:
+            listener.stopping()
         executor.stop()

@@ -17,13 +17,14 @@ from rich.table import Table
 
 from sats.bench.bench_folder import BenchFolder
 from sats.bench.board import Board
-from sats.bench.gather import gather, weights_sums
+from sats.bench.gather import gather
 from sats.bench.local import LocalExecutor
 from sats.bench.results import MARKDOWN, Outcome, notes, terminal_table, write_results
 from sats.bench.schedule import Sweep, work
 from sats.bench.settings import Places
 from sats.bench.suite import cells, read_suite
 from sats.bench.summary import summarise
+from sats.bench.sums import data_sums, weights_sums
 from sats.commands.tables import show
 from sats.errors import RunError
 from sats.words import count, names
@@ -41,14 +42,15 @@ WIDTH = 79
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArguments:
-    """Run every cell of a suite (methods x protocols x class orders x seeds), and put the scores into one table.
+    """Run a suite (methods x protocols x orders x seeds), make one table of it.
 
-    What is done is kept, and what was interrupted is gone on with: the same command goes on. See docs/bench.md.
+    What is done is kept, and the same command goes on with what was interrupted.
+    docs/bench.md has the format.
     """
 
     suite: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUITE.json")]
     """What to run."""
-    out: Path | None = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the runs and the table go. Default: runs/ and the suite's name."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder with the data; a suite's own data.root is below it."""
@@ -167,7 +169,9 @@ def plan_table(sweep: Sweep) -> Table:
 def write(name: str, sweep: Sweep) -> Outcome:
     """Gather what there is and write the results' files."""
     results = gather(sweep.folder, sweep.cells, sweep.failed)
-    outcome = Outcome(name, results, summarise(results), weights_sums(sweep.cells))
+    opened = [cell.config for cell in sweep.cells if sweep.folder.run(cell).steps()]
+    sums = {**weights_sums(opened), **data_sums(opened)}
+    outcome = Outcome(name, results, summarise(results), sums)
     write_results(sweep.folder.path, outcome)
     return outcome
 
