@@ -301,10 +301,12 @@ def test_what_is_shown_in_a_terminal_and_in_a_pipe(tmp_path: Path) -> None:
             "  finetune  step 1 of 1  75%\n  frozen  starting\n0 of 3 done, 2 running, 1 waiting"
         )
         listener.ended(sweep.note(Ended("frozen", "broken")))
+        listener.stopping()
     assert pipe.getvalue().splitlines() == [
         "finetune: started",
         "frozen: started",
         "frozen: failed after 0 s; 0 of 3 done, 1 failed, 1 running, 1 waiting",
+        "Stopping 1 run, with a checkpoint each.",
     ]
 
 

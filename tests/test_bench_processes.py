@@ -79,7 +79,7 @@ def test_killed_and_interrupted_a_sweep_ends_as_if_nothing_had_happened(tmp_path
         bench.send_signal(signal.SIGINT)
         said = bench.communicate()[0]
         assert bench.returncode == 130
-    assert "Interrupted. The same command goes on from here." in said
+    assert "of 2 cells done: the same command goes on from here." in said
     assert list(second.checkpoints.iterdir())
     assert not is_held(second.path)
     for folder in (out, tmp_path / "whole"):

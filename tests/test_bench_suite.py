@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sats.bench.naming import cell_name, short_names, value_text
@@ -70,6 +70,8 @@ def test_parts_have_their_own_variants_and_add_to_the_grid() -> None:
 
 def test_a_cell_that_two_parts_name_is_run_once() -> None:
     assert len(spanned(parts=[{"grid": {"seed": [0, 1]}}, {"grid": {"seed": [1, 2]}}])) == 3
+    grid: dict[str, list[object]] = {"seed": [0], "stream.protocol": ["5-1"]}
+    assert len(spanned(parts=[{"grid": grid}, {"grid": dict(reversed(grid.items()))}])) == 1
 
 
 MISTAKES: list[tuple[dict[str, object], str]] = [
@@ -130,6 +132,8 @@ def test_paths_are_below_the_places_of_this_machine(tmp_path: Path) -> None:
     assert [cell.config.model.weights for cell in found] == [str(tmp_path), str(tmp_path / "mit"), ""]
     hub = cells(suite, Places(tmp_path))
     assert hub[0].config.model.weights == "nvidia/mit-b2"
+    with pytest.raises(ValueError, match=f"There is no folder {tmp_path / 'mit' / 'voc'}"):
+        cells(suite, Places(tmp_path / "mit"))
     with pytest.raises(ValueError, match="--weights DIR"):
         Places(tmp_path, tmp_path / "none").check()
 
@@ -159,6 +163,7 @@ GRIDS = st.fixed_dictionaries(
 VARIANTS = st.lists(st.sampled_from(["finetune", "sats", "mib", "joint"]), min_size=1, max_size=2, unique=True)
 
 
+@settings(deadline=None)
 @given(grid=GRIDS, variants=VARIANTS)
 def test_a_grid_spans_the_product(grid: dict[str, list[Any]], variants: list[str]) -> None:
     found = spanned(variants={name: {} for name in variants}, grid=grid)
@@ -166,8 +171,8 @@ def test_a_grid_spans_the_product(grid: dict[str, list[Any]], variants: list[str
     expected = [(name, dict(zip(grid, point, strict=True))) for point in points for name in variants]
     assert [(cell.variant, dict(cell.values)) for cell in found] == expected
     for cell in found:
-        settings = flat(json.loads(json.dumps(dataclasses.asdict(cell.config))))
-        assert all(settings[name] == value for name, value in cell.values.items() if name != "data.saliency")
+        stored = flat(json.loads(json.dumps(dataclasses.asdict(cell.config))))
+        assert all(stored[name] == value for name, value in cell.values.items() if name != "data.saliency")
     names = [cell.name.casefold() for cell in found]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[\w.,=~+-]{1,255}", name) and not name.startswith(".") for name in names)
@@ -180,6 +185,7 @@ JSON_VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(JSON_VALUES, min_size=2, max_size=2, unique_by=lambda value: json.dumps(value, sort_keys=True)))
 def test_other_values_have_other_names(values: list[Any]) -> None:
     first, second = map(value_text, values)
@@ -193,12 +199,13 @@ def test_names_say_what_a_cell_is() -> None:
     assert list(short_names(names).values()) == [*names[:2], "seed"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text("ab", min_size=1, max_size=2), st.integers(), max_size=3))
-def test_flat_settings_nest_again(settings: dict[str, int]) -> None:
+def test_flat_settings_nest_again(values: dict[str, int]) -> None:
     whole: dict[str, Any] = {}
-    for name, value in settings.items():
+    for name, value in values.items():
         whole = merged(whole, nested(f"part.{name}", value))
-    assert flat(whole) == {f"part.{name}": value for name, value in settings.items()}
+    assert flat(whole) == {f"part.{name}": value for name, value in values.items()}
 
 
 # --- which share a step 0 ---------------------------------------------------------------------------------------------

@@ -96,8 +96,11 @@ def _placed(values: Settings, own: Settings, places: Places) -> Settings:
     if data.get("source") != "scenes":
         if places.data is None:
             raise ValueError("Where is the data? Name its folder with --data DIR.")
+        root = places.data / str(data.get("root", ""))
+        if not root.is_dir():
+            raise ValueError(f"There is no folder {root}: name the one that holds the data with --data DIR.")
         folders = [str(places.data / str(folder)) for folder in data.get("folders", ())]
-        data = {**data, "root": str(places.data / str(data.get("root", ""))), "folders": folders}
+        data = {**data, "root": str(root), "folders": folders}
     if places.weights is not None:
         named = own.get("model", {}).get("weights")  # "": at random, whatever the others start from
         model = {

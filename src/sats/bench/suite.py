@@ -131,9 +131,11 @@ def cells(suite: Suite, places: Places, where: str = "the suite") -> tuple[Cell,
 
     ValueError for settings that do not fit, naming the cell.
     """
-    short = short_names(name for part in suite.parts for name in part.grid)
+    names = list(dict.fromkeys(name for part in suite.parts for name in part.grid))
+    short = short_names(names)
     found: dict[str, Cell] = {}
-    for variant, values in _points(suite):
+    for variant, point in _points(suite):
+        values = {key: point[key] for key in names if key in point}  # in one order, whatever its part has
         name = cell_name(variant, {short[key]: value for key, value in values.items()})
         settings = merged(suite.base, suite.variants[variant])
         for key, value in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 from collections import defaultdict
@@ -121,9 +122,9 @@ def _compared(row: Row, rivals: Sequence[Row], reference: Mapping[str, float | N
     """``row`` beside the others: its time over the reference's, the figures in which it is best."""
     base = reference.get(_key("", row.values))
     same_task = [other for other in rivals if _task(other) == _task(row)]
-    best = {name for name in FIGURES if row in same_task and len(same_task) > 1 and _is_best(name, row, same_task)}
+    best = {name for name in FIGURES if row in same_task and _is_best(name, row, same_task)}
     time = row.seconds / base if row.seconds is not None and base else None
-    return Row(**{**vars(row), "time": time, "best": frozenset(best)})
+    return dataclasses.replace(row, time=time, best=frozenset(best))
 
 
 def _task(row: Row) -> str:
@@ -131,8 +132,8 @@ def _task(row: Row) -> str:
 
 
 def _is_best(name: str, row: Row, rivals: Sequence[Row]) -> bool:
-    """Whether nobody's mean is better, to the tenth of a percent that is shown."""
+    """Whether nobody's mean is better, and somebody's is worse, to the tenth of a percent that is shown."""
     sign = -1 if name in LESS_IS_BETTER else 1
     means = [sign * round(figure.mean, 3) for rival in rivals if (figure := rival.figures[name])]
     own = row.figures[name]
-    return own is not None and sign * round(own.mean, 3) == max(means)
+    return own is not None and sign * round(own.mean, 3) == max(means) > min(means)

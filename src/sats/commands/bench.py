@@ -95,7 +95,8 @@ def main(words: Sequence[str]) -> None:
         try:
             in_time = run(sweep, arguments)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("The same command goes on from here.") from None
+            done = f"{sweep.num_done} of {count(len(every), 'cell')} done"
+            raise KeyboardInterrupt(f"{done}: the same command goes on from here.") from None
         finally:
             outcome = write(suite.name, sweep)
     tell(folder, sweep, outcome, in_time)
@@ -182,7 +183,7 @@ def tell(folder: BenchFolder, sweep: Sweep, outcome: Outcome, in_time: bool) -> 
     print(textwrap.fill(notes(outcome.summary), WIDTH))
     print(f"results: {folder.path / MARKDOWN}")
     if not in_time:
-        print(f"Time is up, {sweep.num_done} of {len(sweep.cells)} cells are done: the same command goes on.")
+        print(f"Time is up, {sweep.num_done} of {count(len(sweep.cells), 'cell')} done: the same command goes on.")
     if sweep.failed:
         lines = "".join(f"\n- {name}: {error}" for name, error in sweep.failed.items())
         logs = f"Their output is in {folder.logs}; the same command tries again."
