@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import ImageColor
 
 from sats.data import painting, scenes
 from sats.data.scenes import DIGITS, SPLITS, ScenesSource
+from sats.data.scenes_index import kept
 
 SOURCE = ScenesSource(num_images=60)
 
@@ -154,7 +156,40 @@ def test_every_ink_stands_out_on_every_ground() -> None:
     assert min(luma(ink) for ink in painting._INKS) - lightest_ground > 70
 
 
-def test_presence_of_a_thousand_scenes_is_quick() -> None:
+def test_presence_is_kept_from_run_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATS_CACHE", str(tmp_path))
+    expected = ScenesSource(num_images=5, seed=3).presence()
+    (file,) = (tmp_path / "scenes").iterdir()
+    assert len(ScenesSource(num_images=4, seed=3).presence()) == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(scenes, "_lay_out", None)  # nothing is laid out again
+        assert np.array_equal(ScenesSource(num_images=5, seed=3).presence(), expected)
+        some = ScenesSource(num_images=5, seed=3, classes=("nine", "two"))
+        assert np.array_equal(some.presence()[:, 1:], expected[:, [10, 3]])
+    file.write_bytes(file.read_bytes()[:150])
+    assert np.array_equal(ScenesSource(num_images=5, seed=3).presence(), expected)
+    monkeypatch.setenv("SATS_CACHE", str(file))  # no folder
+    assert np.array_equal(ScenesSource(num_images=5, seed=3).presence(), expected)
+
+
+def test_another_text_of_the_code_makes_the_table_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATS_CACHE", str(tmp_path))
+    code, made = tmp_path / "code.py", []
+
+    def make() -> np.ndarray:
+        made.append(1)
+        return np.ones((2, 10), dtype=np.bool_)
+
+    for text in ("a", "a", "b"):
+        code.write_text(text)
+        kept("scenes", (2, 10), str(code), make)
+    assert len(made) == 2
+    kept("scenes", (2, 10), str(tmp_path / "compiled only"), make)
+    assert len(made) == 3
+
+
+def test_presence_of_a_thousand_scenes_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SATS_CACHE", str(tmp_path))
     source = ScenesSource(num_images=1000)
     started = time.process_time()
     source.presence()

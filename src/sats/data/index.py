@@ -228,13 +228,17 @@ def ids_in(mask: Image.Image) -> list[int]:
     return [min(value, 1) for value in ids] if mask.mode == "1" else ids
 
 
+def cache_folder() -> Path:
+    """Where what was found out about data is kept: SATS_CACHE, or else the user's cache folder."""
+    return Path(os.environ.get("SATS_CACHE") or user_cache_dir("sats"))
+
+
 def cache_path(root: Path, split: str) -> Path:
-    """Name the file for the index of a data root's split: below SATS_CACHE, or else the user's cache folder."""
-    cache = Path(os.environ.get("SATS_CACHE") or user_cache_dir("sats"))
+    """Name the file for the index of a data root's split, below the cache folder."""
     resolved = root.resolve()
     digest = hashlib.sha256(os.fsencode(resolved / split)).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]+", "_", f"{resolved.name}-{split}", flags=re.ASCII)[:80]
-    return cache / "index" / f"{stem}-{digest}.json"
+    return cache_folder() / "index" / f"{stem}-{digest}.json"
 
 
 def index_pairs(pairs: Sequence[Pair], cache: Path, rebuild: bool = False) -> Index:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from sats.data import painting
+from sats.data.scenes_index import kept
 from sats.data.source import Source
 from sats.errors import unknown
 from sats.types import BACKGROUND
@@ -144,13 +145,22 @@ class ScenesSource(Source):
     def presence(self) -> NDArray[np.bool_]:
         """Which classes each scene holds: [images, classes]; laid out once, without painting."""
         if self._presence is None:
+            name = f"{self.split}-{len(self)}-{self.image_size}-{self.seed}"
+            digits = kept(name, (len(self), len(DIGITS)), __file__, self._digits_held)
             presence = np.zeros((len(self), len(self.classes)), dtype=np.bool_)
-            for index, row in enumerate(presence):
-                layout = _lay_out(self.split, self.seed, index, self.image_size)
-                row[[self._labels[digit.number] for digit in layout.digits]] = True
+            for number, label in enumerate(self._labels):
+                presence[:, label] |= digits[:, number]
             presence[:, BACKGROUND] = True
             self._presence = presence
         return self._presence.copy()
+
+    def _digits_held(self) -> NDArray[np.bool_]:
+        """Which of the ten digits each scene holds: [images, 10]."""
+        held = np.zeros((len(self), len(DIGITS)), dtype=np.bool_)
+        for index, row in enumerate(held):
+            layout = _lay_out(self.split, self.seed, index, self.image_size)
+            row[[digit.number for digit in layout.digits]] = True
+        return held
 
     def _scene(self, index: int) -> _Scene:
         if not 0 <= index < len(self):
