@@ -12,9 +12,11 @@ import pytest
 from rich.console import Console
 
 from reports import groups_of, write_run
+from sats.bench.archive import Archive, portable
 from sats.bench.bench_folder import BenchFolder, differences
 from sats.bench.board import Board, duration
 from sats.bench.executor import Ended, Job
+from sats.bench.gather import gather
 from sats.bench.pace import Progress, progress_of
 from sats.bench.schedule import Listener, Sweep, work
 from sats.bench.suite import Cell
@@ -66,6 +68,38 @@ def test_the_example_suite_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [cell["state"] for cell in results["cells"]] == ["done"] * len(suite["variants"])
     assert [row["finished"] for row in results["rows"]] == [1] * len(suite["variants"])
+
+
+def test_scores_that_are_kept_need_no_run(tmp_path: Path) -> None:
+    every = spanned(variants={"finetune": {}, "sats": {}})
+    archive = Archive(tmp_path / "scores")
+    sweep = Sweep(BenchFolder(tmp_path / "bench", archive), every)
+    assert work(sweep, Inline(), Listener())
+    results = gather(sweep.folder, every, {})
+    assert [result.state for result in results] == ["done", "done"]
+    elsewhere = BenchFolder(tmp_path / "elsewhere", archive)
+    assert gather(elsewhere, every, {}) == results
+    assert Sweep(elsewhere, every).waiting == []
+    other = spanned(variants={"finetune": {"optim": {"lr_later": 0.5}}, "sats": {}})
+    assert [elsewhere.state(cell) for cell in other] == ["new", "done"]
+    assert list(elsewhere.changed(other)) == ["finetune"]
+    assert "optim.lr_later" in elsewhere.changed(other)["finetune"]
+    (tmp_path / "scores" / "sats.json").write_text('{"state": "done"}')
+    with pytest.raises(ValueError, match=r"sats\.json does not hold a cell's scores"):
+        elsewhere.state(every[1])
+
+
+def test_kept_settings_name_no_places(tmp_path: Path) -> None:
+    (cell,) = spanned(variants={"finetune": {}})
+    placed = [
+        dataclasses.replace(
+            cell,
+            config=dataclasses.replace(cell.config, data=dataclasses.replace(cell.config.data, root=str(root / "ccp"))),
+        )
+        for root in (tmp_path, tmp_path / "other")
+    ]
+    assert portable(placed[0]) == portable(placed[1])
+    assert portable(placed[0])["data.root"] == "ccp"
 
 
 # --- what is run when -------------------------------------------------------------------------------------------------
@@ -220,7 +254,7 @@ def test_changed_settings_are_told_and_put_aside_on_demand(
     suite_file(tmp_path, variants={"finetune": {}, "frozen": THREE["frozen"], "sats": slower})
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "1 run with other settings than the suite has now:\n- sats: optim.lr_later 0.01, now 0.5\n" in said
+    assert "1 cell with other settings than the suite has now:\n- sats: optim.lr_later 0.01, now 0.5\n" in said
     assert "--replace" in said
     assert main([*words, "--replace"]) == 0
     assert executor.started == ["finetune", "frozen", "sats", "sats"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
-from sats.bench.settings import flat
+from sats.bench.archive import Archive
+from sats.bench.settings import different, flat
 from sats.config import to_json
 from sats.engine.run_folder import CONFIG, RunFolder, create_run, is_run, unused_folder
 from sats.holding import held, is_held
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 State = Literal["done", "begun", "new"]
 REPLACED = "replaced"
 """Where runs go whose settings the suite has changed."""
-DIFFERENCES_SHOWN = 4
 
 
 @dataclass(frozen=True)
 class BenchFolder:
-    """The folder at ``path``."""
+    """The folder at ``path``; cells whose scores are in the ``archive`` are done, wherever their runs are."""
 
     path: Path
+    archive: Archive = field(default_factory=Archive)
 
     def held(self) -> AbstractContextManager[None]:
         """Keep a second sweep off the folder; ValueError says who has it."""
@@ -54,6 +55,8 @@ class BenchFolder:
     def state(self, cell: Cell) -> State:
         """How far a cell is."""
         run = self.run(cell)
+        if self.archive.read(cell):
+            return "done"
         if not run.config_path.is_file():
             return "new"
         if run.is_finished():
@@ -78,12 +81,16 @@ class BenchFolder:
         """The cells whose runs here were begun with other settings, and which these were."""
         found = {}
         for cell in cells:
-            if self.run(cell).config_path.is_file() and (words := differences(self.run(cell).config(), cell.config)):
+            run = self.run(cell)
+            words = differences(run.config(), cell.config) if run.config_path.is_file() else ""
+            if words := words or self.archive.difference(cell):
                 found[cell.name] = words
         return found
 
-    def put_aside(self, name: str) -> Path:
-        """Rename a run with other settings out of the way, and return where it is now."""
+    def put_aside(self, name: str) -> Path | None:
+        """Rename a run with other settings out of the way, and return where it is now; None where there is none."""
+        if not (self.path / name).is_dir():
+            return None
         aside = self.path / REPLACED
         aside.mkdir(exist_ok=True)
         return (self.path / name).rename(unused_folder(aside, name))
@@ -98,11 +105,4 @@ class BenchFolder:
 def differences(was: RunConfig[Method], is_now: RunConfig[Method]) -> str:
     """The settings in which two configurations differ, in words; empty if none. Where step 0 comes from is none."""
     before, after = (flat(json.loads(to_json(dataclasses.replace(config, start_from="")))) for config in (was, is_now))
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    shown = [f"{name} {_text(before, name)}, now {_text(after, name)}" for name in names[:DIFFERENCES_SHOWN]]
-    more = [f"and {len(names) - DIFFERENCES_SHOWN} more"] if len(names) > DIFFERENCES_SHOWN else []
-    return "; ".join([*shown, *more])
-
-
-def _text(settings: dict[str, Any], name: str) -> str:
-    return json.dumps(settings[name], ensure_ascii=False) if name in settings else "not there"
+    return different(before, after)

@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sats.evaluation.scores import mean
+from sats.evaluation.scores import mean, scores_of
 from sats.methods import method_name
 
 if TYPE_CHECKING:
@@ -58,7 +58,15 @@ def gather(folder: BenchFolder, cells: Sequence[Cell], failed: Mapping[str, str]
     return [_result(folder, cell, failed.get(cell.name, "")) for cell in cells]
 
 
+def keep_scores(folder: BenchFolder, cells: Sequence[Cell]) -> None:
+    """Put what the finished ones of ``cells`` have come to into the folder's archive."""
+    for cell, result in zip(cells, gather(folder, cells, {}), strict=True):
+        folder.archive.keep(cell, result)
+
+
 def _result(folder: BenchFolder, cell: Cell, error: str) -> Result:
+    if (kept := folder.archive.read(cell)) and not folder.run(cell).is_finished():
+        return kept
     run, method = folder.run(cell), cell.config.method
     is_bound = method.data == "all"
     return Result(
@@ -104,3 +112,17 @@ def as_json(result: Result) -> dict[str, Any]:
         "figures": result.figures() if result.is_done else None,
         "steps": steps,
     }
+
+
+def from_json(values: Mapping[str, Any], cell: Cell) -> Result:
+    """The result of ``cell`` that `as_json` wrote down."""
+    return Result(
+        name=cell.name,
+        variant=cell.variant,
+        values=cell.values,
+        method=str(values["method"]),
+        is_bound=cell.config.method.data == "all",
+        state=values["state"],
+        history=tuple(scores_of(scores) for scores in values["steps"]),
+        seconds=values["seconds_per_iteration"],
+    )

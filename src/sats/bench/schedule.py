@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.bench.executor import Job
+from sats.bench.gather import keep_scores
 from sats.bench.step0 import step0_of
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Sweep:
         cell = self.running.pop(ended.name)
         if ended.error:
             self.failed[cell.name] = ended.error
+        keep_scores(self.folder, [cell])
         return cell
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Settings = dict[str, Any]
 """Nested as in a run's config.json."""
+DIFFERENCES_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,18 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
         dotted = f"{prefix}{name}"
         found |= flat(value, f"{dotted}.") if isinstance(value, dict) else {dotted: value}
     return found
+
+
+def different(before: Settings, after: Settings) -> str:
+    """The flat settings in which two differ, in words; empty if none."""
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    shown = [f"{name} {_text(before, name)}, now {_text(after, name)}" for name in names[:DIFFERENCES_SHOWN]]
+    more = [f"and {len(names) - DIFFERENCES_SHOWN} more"] if len(names) > DIFFERENCES_SHOWN else []
+    return "; ".join([*shown, *more])
+
+
+def _text(settings: Settings, name: str) -> str:
+    return json.dumps(settings[name], ensure_ascii=False) if name in settings else "not there"
 
 
 def configuration(

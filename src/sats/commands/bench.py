@@ -15,9 +15,10 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
+from sats.bench.archive import Archive
 from sats.bench.bench_folder import BenchFolder
 from sats.bench.board import Board
-from sats.bench.gather import gather
+from sats.bench.gather import gather, keep_scores
 from sats.bench.local import LocalExecutor
 from sats.bench.results import MARKDOWN, Outcome, notes, terminal_table, write_results
 from sats.bench.schedule import Sweep, work
@@ -56,6 +57,8 @@ class BenchArguments:
     """The folder with the data; a suite's own data.root is below it."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The folder with the weights to start from; a suite's own model.weights are below it."""
+    scores: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Keep the scores of finished cells there too, a small file each: those that have one are done, run or no run."""
     jobs: int = 0
     """Runs side by side, each in a process of one thread; 0: one, or on Ray as many as there is room for."""
     minutes: float = 0.0
@@ -83,7 +86,8 @@ def main(words: Sequence[str]) -> None:
     places = Places(*(path and path.expanduser().resolve() for path in (arguments.data, arguments.weights)))
     places.check()
     every = cells(suite, places, str(arguments.suite))
-    folder = BenchFolder((arguments.out or Path("runs") / suite.name).expanduser())
+    archive = Archive(arguments.scores and arguments.scores.expanduser())
+    folder = BenchFolder((arguments.out or Path("runs") / suite.name).expanduser(), archive)
     if arguments.dry_run:
         show(plan_table(Sweep(folder, every)))
         tell_of_others(folder, every)
@@ -92,6 +96,7 @@ def main(words: Sequence[str]) -> None:
         settle_changed(folder, every, arguments.replace)
         tell_of_others(folder, every)
         sweep = Sweep(folder, every)
+        keep_scores(folder, every)
         try:
             in_time = run(sweep, arguments)
         except KeyboardInterrupt:
@@ -142,11 +147,12 @@ def settle_changed(folder: BenchFolder, every: Sequence[Cell], replace: bool) ->
     if changed and not replace:
         lines = "".join(f"\n- {name}: {words}" for name, words in changed.items())
         raise ValueError(
-            f"{folder.path} has {count(len(changed), 'run')} with other settings than the suite has now:{lines}\n"
+            f"{folder.path} has {count(len(changed), 'cell')} with other settings than the suite has now:{lines}\n"
             "Put them aside and run them anew with --replace, or choose another folder with --out."
         )
     for name in changed:
-        print(f"{name}: its settings have changed; the run from before is now {folder.put_aside(name)}")
+        aside = folder.put_aside(name)
+        print(f"{name}: its settings have changed{f'; the run from before is now {aside}' if aside else ''}")
 
 
 def tell_of_others(folder: BenchFolder, every: Sequence[Cell]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -47,7 +47,11 @@ class Scores:
 
 def read_scores(path: Path) -> Scores:
     """The scores in the file ``path``."""
-    values = json.loads(path.read_text(encoding="utf-8"))
+    return scores_of(json.loads(path.read_text(encoding="utf-8")))
+
+
+def scores_of(values: Mapping[str, Any]) -> Scores:
+    """The scores that JSON's ``values`` hold."""
     return Scores(**{**values, "classes": tuple(values["classes"])})
 
 
