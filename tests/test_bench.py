@@ -19,6 +19,7 @@ from sats.bench.executor import Ended, Job
 from sats.bench.gather import gather
 from sats.bench.pace import Progress, progress_of
 from sats.bench.schedule import Listener, Sweep, work
+from sats.bench.step0 import step0_of
 from sats.bench.suite import Cell
 from sats.cli import main
 from sats.config import to_json
@@ -365,3 +366,16 @@ def test_the_time_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_durations() -> None:
     assert [duration(seconds) for seconds in (3.2, 150, 3700, 90000)] == ["3 s", "2 min", "1 h 2 min", "25 h 0 min"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "setting"), [("finetune", "overlapped"), ("mib", "disjoint"), ("dft", "sequential")]
+)
+def test_protocols_that_share_a_step_0_would_train_the_same(method: str, setting: str, tmp_path: Path) -> None:
+    base = {**TINY, "data": {"images": 100, "image_size": 32}, "stream": {"setting": setting}}
+    coarse, fine = spanned(base=base, variants={method: {}}, grid={"stream.protocol": ["5-5", "5-1"]})
+    assert step0_of(coarse.config) == step0_of(fine.config)
+    scores = [train_alone(tmp_path / cell.name, cell.config)[0] for cell in (coarse, fine)]
+    assert same_weights(tmp_path / coarse.name, tmp_path / fine.name, 0)
+    assert scores[0] == scores[1]
