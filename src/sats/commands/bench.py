@@ -45,8 +45,7 @@ WIDTH = 79
 class BenchArguments:
     """Run a suite (methods x protocols x orders x seeds), make one table of it.
 
-    What is done is kept, and the same command goes on with what was interrupted.
-    docs/bench.md has the format.
+    What is done is kept; the same command goes on. Format: docs/bench.md.
     """
 
     suite: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SUITE.json")]
