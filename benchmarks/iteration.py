@@ -57,8 +57,8 @@ from sats.types import BACKGROUND, IGNORE, Batch, Step
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OLD = {21: 16, 151: 101}
-"""Old channels, by channels in all: VOC 15-5 and ADE20K 100-50."""
+OLD = {21: 16, 151: 101, 1001: 501}
+"""Old channels, by channels in all: VOC 15-5, ADE20K 100-50, and a stream of a thousand classes in two steps."""
 DINO = "dinov2-small"
 CELL = 16
 SETTINGS = ("model", "size", "classes", "method", "at", "batch", "attention", "rounds")

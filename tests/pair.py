@@ -1,4 +1,4 @@
-"""What two processes do together, for test_processes.py: `python pair.py FOLDER [resumes]`, started twice.
+"""What two or more processes do together, for test_processes.py: `python pair.py FOLDER [resumes|parts]` for each.
 
 Everything goes into files below FOLDER; what is right is for the tests to say.
 """
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sats.cli import main
-from sats.config import RunConfig
+from sats.config import MemoryConfig, RunConfig
 from sats.data.loader import EvaluationBatches, TrainLoader
 from sats.engine import build, launch, loop, processes
 from sats.engine.log import Log, Position
@@ -33,9 +33,10 @@ from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import finish_step, train
 from sats.errors import RunError
 from sats.evaluation.confusion import confusion_matrix
-from sats.methods import METHODS, Method
+from sats.methods import METHODS, Method, method_name
 from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
+from sats.methods.importance import IMPORTANCE
 from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds
 from sats.methods.sats import Sats
@@ -98,7 +99,7 @@ def statistics(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def gradients(folder: Path) -> None:
-    """An update that is shared; the same by this process alone, in two micro-batches."""
+    """An update that is shared; the same by this process alone, in as many micro-batches."""
     config = dataclasses.replace(small(), method=Recorder())
     shared, context = prepared(config, folder)
     optimizer = make_optimizer(context.model, config.optim, 0)
@@ -111,7 +112,7 @@ def gradients(folder: Path) -> None:
     save_file(statistics(context.model), folder / f"averaged-{launch.process()}.safetensors")
 
     whole, alone = prepared(config, folder)
-    settings = dataclasses.replace(config.train, accumulation=2)
+    settings = dataclasses.replace(config.train, accumulation=launch.processes())
     loader = build.train_loader(
         dataclasses.replace(config, train=settings), whole.stream, alone.step, torch.device("cpu"), 0, 1
     )
@@ -177,12 +178,12 @@ def learning_twice(folder: Path) -> None:
 
 
 def every_method(folder: Path) -> None:
-    """For each method the first update of step 1: shared, and by this process alone in two micro-batches."""
+    """For each method the first update of step 1: shared, and by this process alone in as many micro-batches."""
     for name, kind in METHODS.items():
         if kind.data == "stream":
-            for accumulation, processes_ in ((1, launch.processes()), (2, 1)):
-                after = after_an_update(small(name), folder, accumulation, processes_)
-                save_file(after, folder / f"{name}-{processes_}-{launch.process()}.safetensors")
+            for who, number in (("shared", launch.processes()), ("alone", 1)):
+                after = after_an_update(small(name), folder, launch.processes() // number, number)
+                save_file(after, folder / f"{name}-{who}-{launch.process()}.safetensors")
 
 
 def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, number: int) -> dict[str, Tensor]:
@@ -212,6 +213,49 @@ def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, 
     update(learner(shared, context, wrapped=number > 1), list(mine.batches(0, 1)))
     moved = {f"moved {name}": parameter.detach() - before[name] for name, parameter in model.named_parameters()}
     return {**moved, **{f"state {name}": value.contiguous() for name, value in context.state.items()}}
+
+
+def importances(folder: Path) -> None:
+    """Every importance after a step of three updates: shared, and by this process alone in as many micro-batches."""
+    for method in (METHODS["ewc"](), METHODS["pi"](), METHODS["rw"](every=1)):
+        for who, number in (("shared", launch.processes()), ("alone", 1)):
+            found = importances_of(method, folder, number)
+            save_file(found, folder / f"importances-{method_name(method)}-{who}-{launch.process()}.safetensors")
+
+
+def importances_of(method: Method, folder: Path, number: int) -> dict[str, Tensor]:
+    """What ``method`` holds parameters by in step 1, after ``number`` processes learned step 0."""
+    config = dataclasses.replace(small(), method=method)
+    settings = dataclasses.replace(config.train, accumulation=launch.processes() // number)
+    optim = dataclasses.replace(config.optim, optimizer="sgd", lr=0.01)
+    shared, first = prepared(dataclasses.replace(config, optim=optim, train=settings), folder)
+    total = processes.total if number > 1 else lambda counts: counts
+    process = launch.process() if number > 1 else 0
+
+    def loader(step: Step) -> TrainLoader:
+        return build.train_loader(shared.config, shared.stream, step, torch.device("cpu"), process, number)
+
+    context = dataclasses.replace(first, sum_over_processes=total)
+    model, step = context.model, shared.stream.steps[1]
+    prepare_model(method, model.train(), first.step)
+    with torch.no_grad():
+        begin_step(method, context, loader(first.step).one_pass())
+    learning = learner(shared, context, wrapped=number > 1)
+    batches = loader(first.step).batches(0, 3)
+    for _ in range(3):
+        update(learning, [next(batches) for _ in range(settings.accumulation)])
+    with torch.no_grad():
+        method.end_step(context, loader(first.step).one_pass())
+        model.grow(step, shared.stream.new_names(step), method.init)
+        begin_step(method, dataclasses.replace(context, step=step), loader(step).one_pass())
+    return {name: value.contiguous() for name, value in context.state.items() if name.startswith(IMPORTANCE)}
+
+
+def exemplars(folder: Path) -> None:
+    """A whole run with a memory that asks the model which classes it sees."""
+    config = small("sats", memory=MemoryConfig(size=7, selection="ssul"))
+    assert config.memory.asks_the_model
+    train(config, new_run(folder / "remembering", config))
 
 
 def learner(run: Run, context: Context, wrapped: bool) -> Learner:
@@ -353,6 +397,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     processes.join()
-    everything = (gradients, counts, every_method, pretuning, learning_twice, runs, cached, commands, failing)
-    for check in (resumes,) if sys.argv[2:] == ["resumes"] else everything:
+    parts = (gradients, counts, every_method, importances, exemplars)
+    everything = (*parts, pretuning, learning_twice, runs, cached, commands, failing)
+    asked = {"": everything, "parts": parts, "resumes": (resumes,)}
+    for check in asked["".join(sys.argv[2:])]:
         check(Path(sys.argv[1]))

@@ -132,13 +132,14 @@ class TrainLoader:
     def one_pass(self) -> Iterator[Batch]:
         """This process's share of the step's own images once, augmented, for statistics; exemplars are left out.
 
-        The last batch may be smaller.
+        Processes take turns at whole batches, so that each is the same, and computed alike, however many share them.
+        The last one may be smaller.
         """
         size = self.micro_batch_size
-        mine = range(self.process, len(self.samples), self.processes)
         epoch = 2**31  # draws of its own, shared with no training epoch
-        tickets = [(epoch, position, 0) for position in mine]
-        yield from self._load([tickets[first : first + size] for first in range(0, len(tickets), size)])
+        tickets = [(epoch, position, 0) for position in range(len(self.samples))]
+        batches = [tickets[first : first + size] for first in range(0, len(tickets), size)]
+        yield from self._load(batches[self.process :: self.processes])
 
     def order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The positions of the step's images, and of the exemplars, in the order in which ``epoch`` draws them."""

@@ -39,7 +39,7 @@ def deferred_interrupts() -> Iterator[StopRequest]:
             return
         request.asked = True
         if launch.is_main():
-            os.write(2, b"\nStopping after this iteration; once more stops at once.\n")  # safe in a handler
+            os.write(2, b"\nStopping after this iteration; Ctrl-C once more stops at once.\n")  # safe in a handler
 
     if threading.current_thread() is not threading.main_thread():
         yield request
