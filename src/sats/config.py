@@ -220,6 +220,12 @@ class TrainConfig:
     nothing is. Needs training without random zoom and colour, and images as large as the crop."""
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision; "no" is float32."""
+    checkpointing: bool = False
+    """Compute the encoder's layers again in backward instead of keeping what they made: less memory, more time."""
+    channels_last: bool = False
+    """Store the weights of convolutions with the channels last."""
+    compile: bool = False
+    """Run parts of the model through torch.compile, which takes minutes at the start of each step."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints from which an interrupted run goes on."""
     log_every: int = 10

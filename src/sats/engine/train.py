@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
-from sats.engine import build, extension, launch, memory, processes
+from sats.engine import build, extension, launch, memory, processes, switches
 from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest
@@ -51,6 +52,8 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     """
     if config.train.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("Precision fp16 needs a GPU, and none is here: set --train.precision no.")
+    if config.train.compile:
+        switches.check_compiler()
     AcceleratorState._reset_state()  # noqa: SLF001 (else the precision of an earlier run in this process stays)
     accelerator = processes.make_accelerator(config.train.precision)
     log = log or Log(folder.metrics_path, quiet=not launch.is_main())
@@ -122,7 +125,8 @@ def train_step(run: Run, step: Step) -> None:
             begin_step(run.method, context, one_pass(run, loader, f"step {step.index}, looking at the data"))
         seed_everything(run.config.seed, step.index, 1 + launch.process())
 
-    optimise(run, context, loader, saved)
+    with switches.compiled(model, teacher) if run.config.train.compile else nullcontext():
+        optimise(run, context, loader, saved)
     with torch.no_grad(), run.accelerator.autocast():
         run.method.end_step(context, one_pass(run, loader, f"step {step.index}, looking back"))
     finish_step(run, context)
@@ -153,6 +157,7 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
         model = finished_model(run, run.stream.steps[step.index - 1])
         stored = run.folder.step(step.index - 1) / STATE
         state = load_file(stored) if stored.is_file() else {}
+    switches.arrange(model, run.config.train)
     return model.to(run.accelerator.device), to_device(run, state)
 
 

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -46,6 +47,7 @@ def record(blocks: Iterable[nn.Module]) -> Iterator[Recording]:
         _recording.reset(token)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a compiler would not see which recording is on
 def tapped_attention(
     module: nn.Module,
     query: Tensor,
