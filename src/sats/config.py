@@ -225,7 +225,7 @@ class TrainConfig:
     channels_last: bool = False
     """Store the weights of convolutions with the channels last."""
     compile: bool = False
-    """Run parts of the model through torch.compile, which takes minutes at the start of each step."""
+    """Run parts of the model through torch.compile, which takes minutes the first time."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints from which an interrupted run goes on."""
     log_every: int = 10
