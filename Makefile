@@ -10,11 +10,11 @@ SEED ?= 0
 demo: $(STAMP)            ## fine-tuning, SATS and joint training on built-in data; make demo SEED=3 FLAGS="--epochs 20"
 	$(BIN)/sats demo --seed $(SEED) --out runs/demo $(FLAGS)
 
-test: $(STAMP)            ## fast tests
-	$(BIN)/pytest -q
+test: $(STAMP)            ## fast tests, a process of one thread for each core
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8
 
 test-all: $(STAMP)        ## fast and slow tests
-	$(BIN)/pytest -q -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 8 -m "slow or not slow"
 
 check: $(STAMP)           ## format, lint, types, readability limits
 	$(BIN)/ruff format --check .

@@ -17,7 +17,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from sats.models.segmenter import Segmenter
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 TINY = {
     "depths": (2, 1, 1, 1),
