@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from sats.config import RunConfig, to_json
 from sats.evaluation.scores import Scores, compute_scores
@@ -14,7 +17,7 @@ from sats.methods import Method
 from sats.report.html import make_report
 from test_engine import small
 
-VOID = {"meta", "img", "wbr", "path", "use", "circle", "polyline", "br"}
+VOID = {"meta", "img", "wbr", "path", "use", "circle", "rect", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -22,7 +25,7 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.text, self.tags, self.links = "", set[str](), list[str]()
+        self.text, self.script, self.tags, self.links = "", "", set[str](), list[str]()
         self.tables: list[tuple[str, list[list[str]]]] = []
         self._open: list[str] = []
         self._rows: list[list[str]] = []
@@ -33,6 +36,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         assert not [name for name, _ in attrs if name.startswith("on")]
+        style = dict(attrs).get("style") or ""
+        self.links += [part.split(")")[0] for part in style.split("url(")[1:]]
         self.links += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data")]
         if tag not in VOID:
             self._open.append(tag)
@@ -57,9 +62,17 @@ class Page(HTMLParser):
             assert "url(" not in data
             assert "@import" not in data
             return
+        if "script" in self._open:
+            self.script += data
+            return
         self.text += data
         if {"th", "td"} & set(self._open):
             self._rows[-1][-1] += data.strip()
+
+    def pictures(self, mode: str) -> list[Image.Image]:
+        """The embedded pictures of a mode of Pillow's, in order."""
+        content = [base64.b64decode(link.split(",")[1]) for link in self.links if link.startswith("data:image/")]
+        return [picture for one in content if (picture := Image.open(io.BytesIO(one))).mode == mode]
 
     def table(self, kind: str, place: int = 0) -> list[list[str]]:
         return [rows for name, rows in self.tables if name.startswith(kind)][place]
@@ -71,8 +84,9 @@ def write_run(
     config: RunConfig[Method] | None = None,
     done: int | None = None,
     seed: int = 0,
+    matrices: list[list[list[int]]] | None = None,
 ) -> Path:
-    """A run folder by hand: random scores after each step, no weights."""
+    """A run folder by hand: scores after each step by ``matrices``, else by random ones; no weights."""
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(to_json(config or small()), encoding="utf-8")
     (folder / "steps.json").write_text(json.dumps([{"learns": group, "images": 1} for group in groups]))
@@ -82,8 +96,12 @@ def write_run(
         names += group
         matrix = rng.integers(0, rng.integers(2, 200, (len(names), 1)), (len(names), len(names)))
         matrix += np.diag(3000 - matrix.sum(axis=1))  # as many true pixels of each class in every run
+        if matrices:
+            matrix = np.array(matrices[step])
         history.append(compute_scores(matrix, names, step, len(groups[0]), history))
         (folder / f"step-{step}").mkdir()
+        confusion = {"classes": names, "matrix": matrix.tolist()}
+        (folder / f"step-{step}" / "confusion.json").write_text(json.dumps(confusion), encoding="utf-8")
         (folder / f"step-{step}" / "scores.json").write_text(history[-1].to_json(), encoding="utf-8")
     return folder
 

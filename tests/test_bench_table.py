@@ -15,14 +15,15 @@ from rich.console import Console
 from reports import groups_of, write_run
 from sats.bench.bench_folder import BenchFolder
 from sats.bench.gather import Result, gather, seconds_per_iteration
-from sats.bench.results import Outcome, as_markdown, as_text, spread_text, terminal_table
+from sats.bench.results import Outcome, as_markdown, as_text, terminal_table
 from sats.bench.settings import Places
 from sats.bench.suite import cells, parse_suite
-from sats.bench.summary import Row, Spread, spread, summarise
+from sats.bench.summary import Row, summarise
 from sats.bench.sums import data_sums, weights_sums
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import Scores
-from sats.words import NOTHING
+from sats.evaluation.spread import Spread, spread
+from sats.words import NOTHING, spread_text
 from sweeps import spanned
 
 NUMBERS = ("old", "new", "all", "avg", "hiou")

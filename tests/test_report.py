@@ -6,24 +6,34 @@ import base64
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from conftest import tiny_segmenter
 from reports import Page, groups_of, report, write_run
 from sats.commands.report import main
 from sats.config import to_json
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import backward_transfer
-from sats.report import pictures
+from sats.report import gallery, html
+from sats.report.comparison import class_colours
+from sats.report.cost import in_words
+from sats.report.drawing import Axes, Series, apart, chart, round_ticks
+from sats.report.flows import background_shift, flows
+from sats.report.gallery import choose
 from sats.report.gather import gather
+from sats.report.groups import grouped
 from sats.report.html import make_report
-from sats.report.pictures import choose, picture_size
-from sats.report.plots import Axes, Series, chart, loss_chart, round_ticks
+from sats.report.pictures import GAINED, LOST, RIGHT, WRONG, changes, picture_size, shades
+from sats.report.plots import loss_chart
 from sats.words import NOTHING, percent, shown
 from test_engine import run, small
 
@@ -152,6 +162,170 @@ def test_other_data_and_other_steps_are_said(tmp_path: Path) -> None:
     assert ["seed", "0", "7"] in page.table("numbers words")
 
 
+# --- experiments repeated ---------------------------------------------------------------------------------------------
+
+
+def repeated(folder: Path, method: str, seeds: int) -> list[Path]:
+    return [
+        write_run(folder / f"{method}-seed{seed}", groups_of(3, 1, 1), small(method, seed=seed), seed=seed)
+        for seed in range(seeds)
+    ]
+
+
+def test_runs_that_differ_in_seed_only_are_one_row_with_a_spread(tmp_path: Path) -> None:
+    folders = [*repeated(tmp_path, "sats", 3), *repeated(tmp_path, "mib", 2)]
+    page = report(tmp_path, *folders)
+    header, *rows = page.table("figures")
+    assert [row[0] for row in rows] == ["satsn = 3", "mibn = 2"]
+    values = [RunFolder(folder).scores()[-1].miou["new"] or 0 for folder in folders[:3]]
+    cell = rows[0][header.index("new")].removesuffix("(best)").strip()
+    assert cell == f"{percent(float(np.mean(values)))} ±{percent(float(np.std(values, ddof=1)))}"
+    assert "from the lowest to the highest run" in page.text
+    assert "Means over runs that differ in seed" in page.text
+    unlike = dataclasses.replace(small("sats", seed=4), stream=dataclasses.replace(small().stream, order_seed=3))
+    other = write_run(tmp_path / "other", groups_of(3, 1, 1), unlike)
+    copy = write_run(tmp_path / "copy", groups_of(3, 1, 1), small("mib", seed=0))
+    early = write_run(tmp_path / "early", groups_of(3, 1, 1), small("mib", seed=5), done=2)
+    groups = grouped(gather([*folders, other, copy, early]))
+    assert [(group.name, len(group.runs)) for group in groups] == [("sats", 4), ("mib", 2), ("copy", 1), ("early", 1)]
+
+
+def test_a_folder_of_runs_is_all_of_them(tmp_path: Path) -> None:
+    repeated(tmp_path / "sweep", "sats", 2)
+    write_run(tmp_path / "sweep" / "begun", groups_of(3, 1), done=0)
+    (tmp_path / "sweep" / "logs").mkdir()
+    assert [run.name for run in gather([tmp_path / "sweep"])] == ["sats-seed0", "sats-seed1"]
+    with pytest.raises(ValueError, match="holds no run"):
+        gather([tmp_path / "sweep" / "logs"])
+
+
+def test_twelve_experiments_are_still_a_page(tmp_path: Path) -> None:
+    methods = ("finetune", "lwf", "lwf-mc", "ilt", "ewc", "pi", "rw", "mib", "plop", "ssul", "sats", "joint")
+    folders = [write_run(tmp_path / name, groups_of(3, 1), small(name), seed=n) for n, name in enumerate(methods)]
+    page = report(tmp_path, *folders)
+    assert len(page.table("figures")) == 13
+    assert len(page.table("heat apart")[0]) == 13
+    assert "article" not in page.tags  # no cards: the table says it all
+    assert (tmp_path / "report.html").stat().st_size < 1_000_000
+
+
+def test_classes_on_which_experiments_differ_most_come_first(tmp_path: Path) -> None:
+    first, second = (write_run(tmp_path / name, groups_of(3, 1), seed=seed) for seed, name in enumerate("ab"))
+    _, *rows = report(tmp_path, first, second).table("heat apart")
+    ious = [RunFolder(folder).scores()[-1].iou for folder in (first, second)]
+    expected = sorted(ious[0], key=lambda name: -abs((ious[0][name] or 0) - (ious[1][name] or 0)))
+    assert [row[0] for row in rows] == expected
+    one, other = (iou[expected[0]] or 0 for iou in ious)
+    assert rows[0][1:] == [percent(one), f"{percent(other)}{percent(other - one, '+')}"]
+
+
+# --- what became of pixels --------------------------------------------------------------------------------------------
+
+
+def test_flows_follow_pixels_from_step_to_step(tmp_path: Path) -> None:
+    groups = [["background", "cat", "dog"], ["cow"]]
+    before = [[90, 10, 0], [20, 80, 0], [0, 50, 50]]
+    after = [[90, 10, 0, 0], [30, 20, 10, 40], [0, 50, 50, 0], [60, 0, 0, 40]]
+    folder = write_run(tmp_path / "run", groups, matrices=[before, after])
+    run = gather([folder])[0]
+    (flow,) = flows(run)
+    assert [part.text for part in flow.before] == ["65.0", "25.0", "0.0", "10.0"]
+    assert [part.text for part in flow.after] == ["35.0", "30.0", "20.0", "15.0"]
+    turns = [(turn.source, turn.target, turn.is_new, turn.share, turn.gain) for turn in flow.turns]
+    assert turns == [
+        ("cat", "cow", True, "40.0", "+40.0"),
+        ("cat", "background", False, "30.0", "+10.0"),
+        ("cat", "dog", False, "10.0", "+10.0"),
+    ]
+    shifts = [(shift.old, shift.new) for shift in background_shift(run)]
+    assert shifts == [(None, 0.1), (0.15, 0.6)]
+    page = report(tmp_path, folder)
+    assert page.table("turns")[1] == ["1", "cat", "cownew", "40.0", "+40.0"]
+    assert page.table("fates")[2] == ["1", "after", "", "35.0", "30.0", "20.0", "15.0"]
+    assert ["classes the step learned", "10.0", "60.0"] in page.table("numbers", 1)
+    (folder / "step-0" / "confusion.json").unlink()
+    page = report(tmp_path, folder)
+    assert "Which class turned into which" not in page.text
+    assert "Background shift" in page.text
+
+
+def test_later_classes_may_have_a_matrix_of_their_own(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [["background", "cat"], ["cow"]])
+    path = folder / "step-1" / "confusion.json"
+    values = {"classes": ["background", "cat", "cow"], "matrix": [[5, 0, 0], [1, 4, 0], [0, 0, 0]]}
+    path.write_text(json.dumps(values | {"matrix of later classes": [[9, 9, 9], [9, 9, 9], [2, 0, 3]]}))
+    confusion = gather([folder])[0].confusions[1]
+    assert confusion is not None
+    assert confusion.tolist() == [[5, 0, 0], [1, 4, 0], [2, 0, 3]]
+
+
+def test_domains_bring_no_class_and_no_empty_number(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [*groups_of(3), []])
+    plain = report(tmp_path, folder).text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "then no new class" in plain
+    steps = [
+        {"learns": groups_of(3)[0], "images": 1, "domains": ["aachen"]},
+        {"learns": [], "images": 1, "domains": ["ulm"]},
+    ]
+    (folder / "steps.json").write_text(json.dumps(steps))
+    page = report(tmp_path, folder)
+    assert "Learned 3 classes from aachen; then from ulm." in page.text
+    assert "mIoU of later steps" not in page.text
+    assert "new classes" not in page.text
+    assert "a new class" not in page.text
+    assert NOTHING not in [cell for row in page.table("figures")[1:] for cell in row]
+
+
+def test_a_step_says_how_long_it_trained(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", groups_of(3, 1))
+    lines = [
+        {"step": step, "iteration": iteration, "losses": {"loss": 1.0}, "images_per_second": speed}
+        for step, iteration, speed in ((0, 1, 1.0), (0, 11, 0.5), (0, 21, 0.5), (1, 1, 6.0))
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    costs = report(tmp_path, folder).table("numbers costs")
+    assert costs[1:] == [["0", "21", "4 min 6 s", "0.5"], ["1", "1", "1 s", "6.0"]]
+    assert [in_words(seconds) for seconds in (0.4, 59.6, 7384)] == ["0 s", "1 min 0 s", "2 h 3 min"]
+
+
+def test_class_colours_are_those_of_the_pictures(trained: dict[str, Path], tmp_path: Path) -> None:
+    run = gather([trained["sats"]])[0]
+    colours = class_colours([run])
+    report(tmp_path, trained["sats"], images=2)
+    text = (tmp_path / "report.html").read_text()
+    found = re.findall(r'style="background:(#\w+)"></span><span>(\w+)</span>', text)
+    assert {(colour, name) for name, colour in colours.items()} == set(found)
+    assert len(re.findall(r'<li><span class="swatch" style="background:(#\w+)', text)) > 2
+
+
+def test_a_run_as_large_as_voc_stays_below_five_megabytes(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", groups_of(15, 1, 1, 1, 1, 1))
+    lines = [
+        {
+            "step": step,
+            "iteration": iteration,
+            "losses": {"a": 1.0, "b": 2.0, "c": iteration / 9},
+            "images_per_second": 9,
+        }
+        for step in range(6)
+        for iteration in range(10, 5000, 10)
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    rng = np.random.default_rng(0)
+    runs = gather([folder])
+    classes = runs[0].last.classes
+    blocks = rng.integers(0, 21, (6, 24, 32)).astype(np.uint8)
+    maps = [np.kron(block, np.ones((16, 16), np.uint8)) for block in blocks]
+    pair = (Image.fromarray(rng.integers(0, 255, (384, 512, 3), np.uint8)), maps[0])
+    seen = [gallery.Seen([one], [{index: rng.random((16, 22), np.float32) for index in range(1, 7)}]) for one in maps]
+    variants = [gallery.Variant(f"step {step}", folder, step) for step in range(6)]
+    example = gallery.followed("key", 0, pair, variants, seen, classes)
+    shown_images = gallery.Gallery((example,) * 4, gallery.legend(maps, classes), (), tuple(range(6)), tuple(range(6)))
+    page = html.render(runs, shown_images)
+    assert len(example.attention) == 6
+    assert 500_000 < len(page.encode()) < 5_000_000
+
+
 # --- runs of every kind -----------------------------------------------------------------------------------------------
 
 
@@ -212,8 +386,9 @@ def test_losses_are_drawn_where_they_were_logged(tmp_path: Path) -> None:
     drawn = loss_chart(gather([folder])[0])
     assert drawn is not None
     assert [line.name for line in drawn.lines] == ["cross_entropy", "other"]
-    assert all(len(line.marks) < 250 for line in drawn.lines)
-    assert [text for _, text in drawn.x_ticks] == ["0", "1"]
+    assert all(len(line.points) < 250 for line in drawn.lines)
+    root = ET.fromstring(drawn.svg)  # noqa: S314 (ours)
+    assert ["".join(text.itertext()) for text in root.iter("text")][:2] == ["0", "1"]
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
@@ -241,9 +416,9 @@ def test_the_page_needs_nothing_from_outside_and_is_the_same_every_time(
     for runs in (list(trained.values()), [trained["sats"]]):
         pages = [make_report(runs, tmp_path / name, images=2) for name in ("first.html", "second.html")]
         assert pages[0].read_bytes() == pages[1].read_bytes()
-        assert pages[0].stat().st_size < 500_000
+        assert pages[0].stat().st_size < 700_000
         page = Page(pages[0])
-        assert "script" not in page.tags
+        assert page.script == (Path(html.__file__).parent / "templates" / "script.js").read_text()
         assert page.links
         assert all(link.startswith(("data:image/", "#")) for link in page.links)
 
@@ -258,7 +433,8 @@ def test_names_of_any_content_are_text(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text(json.dumps(loss) + "\n")
     for runs in ([folder], [folder, write_run(tmp_path / HEBREW, groups, seed=1)]):
         page = report(tmp_path, *runs, images=2)
-        assert not {"script", "i"} & page.tags
+        assert "i" not in page.tags
+        assert "alert(" not in page.script
         assert "<script>alert(1)</script>" in page.text
         assert "{{ 7 * 7 }}{% raw %}" in page.text
         assert "There are no pictures" in page.text
@@ -276,20 +452,38 @@ def test_names_are_shortened_and_kept_apart_from_the_text_around_them() -> None:
     assert shown("e" + "\u0301" * 9) == "e" + "\u0301" * 3
 
 
-def test_charts_keep_their_lines_inside_and_their_last_values_apart() -> None:
+def test_ticks_are_round_and_last_values_apart() -> None:
     assert round_ticks([]) == [0, 1]
     assert round_ticks([3.2, 71]) == [0, 20, 40, 60, 80]
     assert round_ticks([100]) == [0, 20, 40, 60, 80, 100]
     assert round_ticks([-0.3, 0.9]) == pytest.approx([-0.5, -0.25, 0, 0.25, 0.5, 0.75, 1])
-    series = [Series(str(index), index, ((0.0, 1.0), (1.0, 50.0 + index / 10))) for index in range(8)]
-    series.append(Series("level", 8, ((0.0, 60.0),), is_level=True))
-    drawn = chart("title", series, Axes("step", [(0.0, "0"), (1.0, "1")], round_ticks([60]), decimals=1))
-    assert all(drawn.left <= x <= drawn.right for line in drawn.lines for x, _, _ in line.marks)
-    assert all(drawn.top <= y <= drawn.bottom for line in drawn.lines for _, y, _ in line.marks)
-    ends = sorted(line.end[1] for line in drawn.lines)
-    assert min(np.diff(ends)) >= 12
-    assert drawn.lines[-1].marks[0][0] == drawn.left
-    assert drawn.lines[-1].marks[-1] == (drawn.right, drawn.top, "60.0")
+    assert apart([50, 10, 50, 49], 13, 100) == [62, 10, 75, 49]
+    assert apart([90, 95, 99], 13, 100) == [74, 87, 100]
+
+
+def test_charts_are_text_in_the_colours_of_the_page() -> None:
+    series = [
+        Series("first <&>", 0, ((0.0, 1.0), (1.0, -5.0)), band=((0.5, 2.0), (-6.0, -4.0))),
+        Series("second", 2, ((0.0, 1.0), (1.0, -3.0))),
+        Series("level", 2, ((0.0, 6.0),), is_level=True),
+    ]
+    axes = Axes("step", [(0.0, "0"), (1.0, "1")], round_ticks([-5, 6]), decimals=1)
+    drawn = chart("mIoU & <more>", series, axes).svg
+    assert drawn == chart("mIoU & <more>", series, axes).svg
+    root = ET.fromstring(drawn)  # noqa: S314 (ours)
+    texts = ["".join(text.itertext()).replace("\N{MINUS SIGN}", "-") for text in root.iter("text")]
+    assert texts == ["0", "1", "step", *(f"{tick:g}" for tick in axes.y_ticks), "-5.0", "-3.0", "6.0"]
+    says = ["".join(title.itertext()) for title in root.iter("title")]
+    assert says == [
+        "first <&>: 1.0 (0.5 to 2.0)",
+        "first <&>: -5.0 (-6.0 to -4.0)",
+        "second: 1.0",
+        "second: -3.0",
+    ]
+    assert root.get("aria-label") == "mIoU & <more>; the numbers are in the table below"
+    for outside in ("http", "<style", "#0000", "font-family", "metadata"):
+        assert outside not in drawn
+    assert {"--c0", "--c2", "--level", "--muted"} <= set(re.findall(r"var\((--\w+)\)", drawn))
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -304,10 +498,10 @@ def test_images_are_chosen_to_show_many_classes() -> None:
 
 
 def test_pictures_are_of_a_modest_size() -> None:
-    assert picture_size(64, 64) == (192, 192)
-    assert picture_size(2000, 1000) == (220, 110)
+    assert picture_size(64, 64) == (320, 320)
+    assert picture_size(2000, 1000) == (320, 160)
     assert picture_size(200, 180) == (200, 180)
-    assert picture_size(1, 5000) == (1, 220)
+    assert picture_size(1, 5000) == (1, 320)
 
 
 def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
@@ -315,18 +509,56 @@ def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
 ) -> None:
     page = report(tmp_path, trained["sats"], images=2)
     drawn = [Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))) for link in page.links if link[0] == "d"]
-    kinds = [picture.mode for picture in drawn]
-    assert kinds == ["RGB", "P", "P", "P"] * 2
     from sats.api import load
     from sats.engine.build import open_source
 
     source = open_source(RunFolder(trained["sats"]).config(), "val")
     index = choose(source.presence(), 2)[0]
     assert source.key(index) in page.text
-    enlarged = np.kron(source.mask(index), np.ones((6, 6))).astype(np.uint8)  # 32 pixels a side, to 192
-    assert np.array_equal(np.asarray(drawn[1]), enlarged)
-    predicted = load(trained["sats"]).predict(source.image(index)).labels
-    assert np.array_equal(np.asarray(drawn[3])[::6, ::6], predicted)
+    classes = len(np.setdiff1d(source.mask(index), [0, 255]))
+    kinds = [picture.mode for picture in drawn]
+    assert kinds[:6] == ["RGB", "RGB", "P", "P", "P", "P"]  # photo (as a background, too), truth, two steps, change
+    assert kinds[6 : 6 + 2 * classes] == ["LA"] * 2 * classes
+    enlarged = np.kron(source.mask(index), np.ones((10, 10))).astype(np.uint8)  # 32 pixels a side, to 320
+    truth, before, after, change = (np.asarray(picture) for picture in drawn[2:6])
+    assert np.array_equal(truth, enlarged)
+    assert np.array_equal(after[::10, ::10], load(trained["sats"]).predict(source.image(index)).labels)
+    assert np.array_equal(change, changes(truth, before, after))
+
+
+def test_changes_are_told_against_the_truth() -> None:
+    truth = np.array([[1, 1, 1, 1, 255]], np.uint8)
+    before, after = np.array([[1, 1, 0, 2, 0]], np.uint8), np.array([[1, 3, 1, 3, 1]], np.uint8)
+    assert changes(truth, before, after).tolist() == [[RIGHT, LOST, GAINED, WRONG, RIGHT]]
+
+
+def test_attention_is_brightest_where_most_is_attended_to() -> None:
+    maps = [np.array([[0.1, 0.4]], np.float32), np.array([[0.2, 0.2]], np.float32)]
+    alphas = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))[..., 1] for uri in shades(maps)]
+    assert alphas[0][0, 1] == 0
+    assert alphas[0][0, 0] > alphas[1][0, 0] == alphas[1][0, 1] > 0
+
+
+def test_attention_is_pooled_as_the_transfer_pools_it() -> None:
+    from sats.evaluation.attend import class_attention
+    from sats.evaluation.predict import Predictor
+
+    model = tiny_segmenter((3,)).eval()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8))
+    labels = np.zeros((64, 96), np.uint8)
+    labels[:32, :48], labels[40:, 60:], labels[:4] = 1, 2, 255
+    predictor = Predictor(model)
+    found = class_attention(predictor, image, labels)
+    assert sorted(found) == [1, 2]
+    with torch.no_grad():
+        taps = model(predictor.normalised(image), model.default_taps).attentions
+    expected = np.zeros_like(found[1])
+    for tap in taps:
+        height, width = tap.grid
+        region = labels[32 // height * 1 :: 64 // height, 48 // width :: 96 // width] == 1
+        rows = tap.rows()[0].mean(dim=0).numpy()[region.ravel()].mean(axis=0)
+        expected += rows.reshape(tap.key_grid) / len(taps)
+    assert found[1] == pytest.approx(expected, abs=1e-6)
 
 
 def test_several_runs_show_every_step_and_a_shared_step_0_once(
@@ -338,11 +570,11 @@ def test_several_runs_show_every_step_and_a_shared_step_0_once(
     assert [row[0] for row in rows[1:]] == ["image", "ground truth", *titles]
     assert len([link for link in page.links if link.startswith("data:")]) == 2 * 6
     longer = write_run(tmp_path / "longer", groups_of(3, 1, 1))
-    monkeypatch.setattr(pictures, "MOST_MODELS", 5)
-    shown = [(run.name, step) for run, step in pictures.models_to_show(gather([trained["sats"], longer]))]
+    monkeypatch.setattr(gallery, "MOST_MODELS", 5)
+    shown = [(run.name, step) for run, step in gallery.models_to_show(gather([trained["sats"], longer]))]
     assert shown == [("sats", 0), ("sats", 1), ("longer", 0), ("longer", 1), ("longer", 2)]
-    monkeypatch.setattr(pictures, "MOST_MODELS", 4)
-    shown = [(run.name, step) for run, step in pictures.models_to_show(gather([trained["sats"], longer]))]
+    monkeypatch.setattr(gallery, "MOST_MODELS", 4)
+    shown = [(run.name, step) for run, step in gallery.models_to_show(gather([trained["sats"], longer]))]
     assert shown == [("sats", 0), ("sats", 1), ("longer", 0), ("longer", 2)]
     assert "only the first and the last step are shown" in report(tmp_path, trained["sats"], longer, images=1).text
 
@@ -353,7 +585,7 @@ def test_runs_without_weights_or_data_say_so(trained: dict[str, Path], tmp_path:
     shutil.rmtree(folder / "step-0" / "model")
     page = report(tmp_path, folder, images=1)
     assert "no predictions, of step 0." in page.text
-    assert len([link for link in page.links if link.startswith("data:")]) == 3
+    assert len(page.pictures("P")) == 2
     config = RunFolder(folder).config()
     gone = dataclasses.replace(config, data=dataclasses.replace(config.data, source="folder", root="/not/there"))
     (folder / "config.json").write_text(to_json(gone))

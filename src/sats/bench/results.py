@@ -12,11 +12,10 @@ from rich.table import Table
 
 from sats import __version__
 from sats.bench.gather import FIGURES, Result, as_json
-from sats.bench.summary import REFERENCE, Row, Spread, Summary
-from sats.evaluation.table import percent
+from sats.bench.summary import REFERENCE, Row, Summary
 from sats.files import write_text
 from sats.markdown import escaped, table
-from sats.words import NOTHING, count, shown
+from sats.words import NOTHING, count, shown, spread_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,11 +130,3 @@ def _line(row: Row, summary: Summary, text: Callable[[object], str], mark: Calla
 
 def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def spread_text(figure: Spread | None) -> str:
-    """Mean and standard deviation in percent."""
-    if figure is None:
-        return NOTHING
-    deviation = "" if figure.deviation is None else f" ±{percent(figure.deviation)}"
-    return f"{percent(figure.mean)}{deviation}"

@@ -11,28 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from sats.bench.gather import FIGURES
 from sats.bench.naming import short_names
+from sats.evaluation.spread import REPEATS, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sats.bench.gather import Result
+    from sats.evaluation.spread import Spread
 
-REPEATS = ("seed", "stream.order_seed")
-"""What cells of one row differ in."""
 TASKS = ("recipe", "data.", "stream.", "evaluation.")
 """Settings that make another task, on which figures do not compare with those of the others."""
 REFERENCE = "finetune"
 """The method whose time is 1."""
 LESS_IS_BETTER = ("forgetting",)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation (of a sample; None for one value) of ``number`` values, in 0..1."""
-
-    mean: float
-    deviation: float | None
-    number: int
 
 
 @dataclass(frozen=True)
@@ -107,15 +98,6 @@ def _row(group: Sequence[Result], axes: Mapping[str, str]) -> Row:
         figures={name: spread([values[name] for values in figures]) for name in FIGURES},
         seconds=statistics.median(times) if times else None,
     )
-
-
-def spread(values: Sequence[float | None]) -> Spread | None:
-    """Mean and standard deviation of those values that are defined; None if none is."""
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return None
-    deviation = statistics.stdev(defined) if len(defined) > 1 else None
-    return Spread(statistics.fmean(defined), deviation, len(defined))
 
 
 def _compared(row: Row, rivals: Sequence[Row], reference: Mapping[str, float | None]) -> Row:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from sats.methods import Method
     from sats.models.quantise import OnnxModel
@@ -75,14 +76,17 @@ class Predictor:
         Any size, greyscale, alpha and EXIF orientation will do; ValueError if a file is no image.
         """
         picture = image.convert("RGB") if isinstance(image, Image.Image) else read_image(str(image))
+        logits = self.model(self.normalised(picture)).logits_at((picture.height, picture.width))
+        probabilities = self.method.probabilities(logits, len(self.classes))
+        return Prediction(self.classes, probabilities[0].cpu().numpy())
+
+    def normalised(self, picture: Image.Image) -> Tensor:
+        """An RGB image as the model takes it, [1, 3, H, W] on its device, scaled to the size it works at."""
         height, width = resized((picture.height, picture.width), self.resize)
         small = picture.resize((width, height), Image.Resampling.BILINEAR)
         device = next(self.model.parameters()).device
         pixels = torch.from_numpy(np.asarray(small).copy())[None]
-        batch = to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), device)
-        logits = self.model(batch.images).logits_at((picture.height, picture.width))
-        probabilities = self.method.probabilities(logits, len(self.classes))
-        return Prediction(self.classes, probabilities[0].cpu().numpy())
+        return to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), device).images
 
 
 def read_predictor(folder: Path, method: Method) -> Predictor:

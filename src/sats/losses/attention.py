@@ -74,6 +74,17 @@ def feature_transfer(
     return attention_transfer(places, old_places, labels, pooling, grids)
 
 
+def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What the transfer compares with "class" pooling: rows of a block averaged over each foreground class's region.
+
+    ``labels`` [B, H, W] of channels or IGNORE, at any resolution. Returns rows [B, heads, R, K] and the classes [R]
+    that have a place on the grid of the queries.
+    """
+    rows = _as_rows(tap, None, None)
+    resized = resize_labels(labels, rows.grid)
+    return _pooled(rows, class_regions(resized)[0]), foreground(resized)
+
+
 class _Rows:
     """A source of attention rows: a tap, or a full map."""
 

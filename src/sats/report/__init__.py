@@ -1,1 +1,1 @@
-"""One HTML page about one run or several: figures, curves, classes, pictures, settings."""
+"""One HTML page about one run or several, or their figures as tables for papers and spreadsheets."""

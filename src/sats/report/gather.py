@@ -10,26 +10,32 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.engine.run_folder import open_run
+import numpy as np
+
+from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run, open_run
 from sats.methods import method_name
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from sats.config import RunConfig
-    from sats.engine.run_folder import RunFolder
     from sats.evaluation.scores import Scores
     from sats.methods import Method
+
+    Matrix = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LoggedLoss:
-    """The weighted terms of the loss, by name, at an iteration of a step."""
+    """The weighted terms of the loss, by name, at an iteration of a step, and the images learned from a second."""
 
     step: int
     iteration: int
     terms: dict[str, float]
+    speed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class RunRecord:
     """One run as far as it is: ``history`` holds the scores of its finished steps, at least one.
 
     ``name`` tells it from the others of the report. ``num_steps`` are planned, 0 where that is not known.
-    ``domains`` are those of each planned step; none where classes arrive.
+    ``domains`` are those of each planned step; none where classes arrive. ``confusions`` holds the matrix [C, C] (rows:
+    truth) of each finished step, None where it was not kept.
     """
 
     name: str
@@ -48,6 +55,7 @@ class RunRecord:
     domains: tuple[tuple[str, ...], ...]
     losses: tuple[LoggedLoss, ...]
     environment: dict[str, object]
+    confusions: tuple[Matrix | None, ...]
 
     @property
     def method(self) -> str:
@@ -58,6 +66,11 @@ class RunRecord:
     def is_joint(self) -> bool:
         """Whether it learned everything at once."""
         return self.config.method.data == "all"
+
+    @property
+    def adds_classes(self) -> bool:
+        """Whether a finished step after the first learned a new class; where domains arrive, none does."""
+        return any(self.learned()[1:])
 
     @property
     def first(self) -> Scores:
@@ -89,14 +102,26 @@ class RunRecord:
 
 
 def gather(paths: Sequence[Path]) -> list[RunRecord]:
-    """The runs in ``paths``; ValueError for one that is none, is named twice, or has no finished step."""
+    """The runs in ``paths``, each a run or a folder of them.
+
+    ValueError for one that is none, is named twice, or has no finished step.
+    """
     if not paths:
         raise ValueError("Which run? Name the folder of one, or of several to compare: sats report RUN [RUN ...].")
     folders = [path.expanduser().resolve() for path in paths]
     for folder in folders:
         if folders.count(folder) > 1:
             raise ValueError(f"{folder} is named twice: name each run once.")
+    folders = list(dict.fromkeys(run for folder in folders for run in runs_below(folder)))
     return [read_run(folder, name) for folder, name in zip(folders, distinct_names(folders), strict=True)]
+
+
+def runs_below(path: Path) -> list[Path]:
+    """``path`` itself, or where it is no run but a folder of runs, as of a sweep, those of them that have a score."""
+    if is_run(path) or is_run(path / EXTENSION):
+        return [path]
+    found = [config.parent for config in sorted(path.glob(f"*/{CONFIG}")) if is_run(config.parent)]
+    return [folder for folder in found if RunFolder(folder).scores()] or [path]
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
@@ -119,7 +144,8 @@ def read_run(path: Path, name: str) -> RunRecord:
     config = folder.config()
     try:
         history, num_steps, domains = folder.scores(), folder.num_steps(), folder.domains()
-        environment = read_environment(path / "environment.json")
+        environment = read_environment(folder.path / "environment.json")
+        confusions = tuple(read_confusion(folder.step(scores.step), len(history[0].classes)) for scores in history)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
     if not history:
@@ -128,12 +154,27 @@ def read_run(path: Path, name: str) -> RunRecord:
             f"`sats resume {path}`."
         )
     losses = read_losses(folder.metrics_path)
-    return RunRecord(name, folder, config, tuple(history), num_steps, domains, losses, environment)
+    return RunRecord(name, folder, config, tuple(history), num_steps, domains, losses, environment, confusions)
 
 
 def read_environment(path: Path) -> dict[str, object]:
     """What the run ran on, by name; empty where nobody wrote it down."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_confusion(step: Path, num_first: int) -> Matrix | None:
+    """The confusion matrix in the folder of a ``step``, None where there is none.
+
+    Rows of classes beyond ``num_first`` may have been measured on other pixels, by a matrix of their own.
+    """
+    path = step / "confusion.json"
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    matrix = np.asarray(values["matrix"], dtype=np.int64)
+    if (later := values.get("matrix of later classes")) is not None:
+        matrix[num_first:] = np.asarray(later, dtype=np.int64)[num_first:]
+    return matrix
 
 
 def read_losses(path: Path) -> tuple[LoggedLoss, ...]:
@@ -151,6 +192,7 @@ def _read_loss(line: str) -> LoggedLoss | None:
     try:
         values = json.loads(line)
         terms = {str(name): float(value) for name, value in values["losses"].items() if math.isfinite(value)}
-        return LoggedLoss(int(values["step"]), int(values["iteration"]), terms)
+        speed = values.get("images_per_second")
+        return LoggedLoss(int(values["step"]), int(values["iteration"]), terms, float(speed) if speed else None)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import json
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,32 +14,59 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sats.evaluation.table import unmeasured_note
 from sats.files import write_text
 from sats.progress import waiting
-from sats.report.classes import forgotten, heat_map
+from sats.report.classes import class_differences, forgotten, heat_map
+from sats.report.comparison import all_classes, class_colours, compare
+from sats.report.cost import costs
+from sats.report.figures import figures
+from sats.report.flows import KINDS, background_shift, flows
 from sats.report.gather import common_parent, gather
-from sats.report.plots import curve_numbers, curves, loss_chart, loss_numbers
-from sats.report.summary import card, compare, figures, verdict
-from sats.words import NOTHING, count, shown, verbatim
+from sats.report.groups import flat_settings
+from sats.report.plots import curve_numbers, curves, loss_chart, loss_numbers, shift_chart, shift_numbers
+from sats.report.summary import card, verdict
+from sats.words import NOTHING, count, names, shown, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from sats.report.comparison import Comparison
+    from sats.report.flows import StepFlow
+    from sats.report.gallery import Gallery
     from sats.report.gather import RunRecord
-    from sats.report.pictures import Gallery
-    from sats.report.summary import Card, Comparison
+    from sats.report.groups import Group
+    from sats.report.summary import Card
 
 NAME = "report.html"
+PARTS = {
+    "figures": "Figures",
+    "curves": "Step by step",
+    "classes": "Every class",
+    "forgetting": "Forgetting",
+    "flows": "What became of the old",
+    "pictures": "Pictures",
+    "losses": "Training",
+    "settings": "Settings",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One run on the page: its words, charts and settings; ``index`` gives it its colour."""
+    """One experiment on the page: its words; ``index`` gives it its colour."""
 
     index: int
-    record: RunRecord
+    group: Group
     name: str
+    method: str
+    is_finished: bool
     card: Card
     note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One run's settings as text."""
+
+    name: str
     config: str
     environment: tuple[tuple[str, str], ...]
 
@@ -59,21 +89,75 @@ def make_report(paths: Sequence[Path], out: Path | None = None, images: int = 4)
     return target
 
 
-def default_place(folders: Sequence[Path]) -> Path:
+def default_place(folders: Sequence[Path], name: str = NAME) -> Path:
     """Where a report goes: into the run, or into the folder that holds all the runs."""
-    return (folders[0] if len(folders) == 1 else common_parent(folders)) / NAME
+    return (folders[0] if len(folders) == 1 else common_parent(folders)) / name
 
 
 def _gallery(runs: Sequence[RunRecord], images: int) -> Gallery | None:
+    """Pictures of the run, or of the first run of each experiment."""
     if not images:
         return None
     with waiting("loading torch"):
-        from sats.report.pictures import make_gallery
-    return make_gallery(runs, images)
+        from sats.report.gallery import make_gallery
+    return make_gallery([group.first for group in compare(runs).groups], images, all_classes(runs))
 
 
 def render(runs: Sequence[RunRecord], gallery: Gallery | None = None) -> str:
     """The page about ``runs`` as HTML; the same for the same runs, byte for byte."""
+    comparison = compare(runs)
+    groups = comparison.groups
+    sections = [_section(comparison, group) for group in groups]
+    continual = [section for section in sections if not section.group.is_joint]
+    colours = class_colours(runs)
+    several = len(groups) > 1
+    parts = {
+        "title": f"{count(len(runs), 'run')} compared" if len(runs) > 1 else sections[0].name,
+        "several": several,
+        "repeats": any(len(group.runs) > 1 for group in groups),
+        "joint_among": any(group.is_joint for group in groups),
+        "subtitle": subtitle(runs),
+        "sections": sections,
+        "continual": continual,
+        "verdict": verdict(comparison),
+        "obstacles": comparison.obstacles,
+        "columns": figures(comparison),
+        "curves": curves(groups),
+        "curve_numbers": curve_numbers(groups),
+        "heat_maps": [heat_map(group, colours) for group in groups],
+        "class_differences": class_differences(groups, colours),
+        "forgotten": forgotten(comparison.continual, colours),
+        "colours": colours,
+        "losses": [(loss_chart(group.first), loss_numbers(group.first)) for group in groups],
+        "gallery": gallery,
+        "differences": differences(runs),
+        "records": [_record(run) for run in runs],
+        **(_of_one(runs[0]) if len(runs) == 1 else dict.fromkeys(("flows", "shift", "costs", "remarks"))),
+    }
+    return _template_text(parts)
+
+
+def _of_one(run: RunRecord) -> dict[str, object]:
+    """What is told of one run only: what became of pixels from step to step, and the time it took."""
+    found, shifts = flows(run), background_shift(run)
+    return {
+        "flows": found,
+        "kinds": [(kind, name) for kind, name in enumerate(KINDS) if _occurs(kind, found)],
+        "shift": shift_chart(shifts),
+        "shift_numbers": shift_numbers(shifts),
+        "costs": costs(run),
+        "remarks": [
+            f"learns {names(brought)}" if brought else "no new class" for brought in run.domains or run.learned()
+        ],
+    }
+
+
+def _occurs(kind: int, found: Sequence[StepFlow]) -> bool:
+    return any(part.kind == kind and part.share for flow in found for part in (*flow.before, *flow.after))
+
+
+def _template_text(parts: dict[str, object]) -> str:
+    """The page with ``parts`` in it, which are escaped; the one script that may run is the page's own."""
     templates = Environment(
         loader=PackageLoader("sats.report"),
         autoescape=True,
@@ -81,26 +165,16 @@ def render(runs: Sequence[RunRecord], gallery: Gallery | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    comparison = compare(runs)
-    sections = [_section(comparison, run, index) for index, run in enumerate(runs)]
-    several = len(runs) > 1
-    title = f"{count(len(runs), 'run')} compared" if several else sections[0].name
+    templates.filters["shown"] = shown
+    script = files("sats.report").joinpath("templates/script.js").read_text(encoding="utf-8")
+    there = {name: parts.get(name, True) for name in PARTS}
+    there |= {"forgetting": parts["continual"], "flows": parts["flows"] or parts["shift"], "curves": True}
+    there |= {"pictures": parts["gallery"] is not None, "losses": True}
     return templates.get_template("report.html.j2").render(
-        title=title,
-        several=several,
-        subtitle=subtitle(runs),
-        sections=sections,
-        continual=[section for section in sections if not section.record.is_joint],
-        verdict=verdict(comparison),
-        obstacles=comparison.obstacles,
-        columns=figures(comparison),
-        curves=curves(runs),
-        curve_numbers=curve_numbers(runs),
-        heat_maps=[heat_map(run) for run in runs],
-        forgotten=forgotten(comparison.continual),
-        losses=[(loss_chart(run), loss_numbers(run)) for run in runs],
-        gallery=gallery,
-        differences=differences(runs),
+        parts,
+        script=script,
+        script_sum=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+        parts_there=[(name, title) for name, title in PARTS.items() if there[name]],
     )
 
 
@@ -115,11 +189,17 @@ def subtitle(runs: Sequence[RunRecord]) -> str:
     return " · ".join(dict.fromkeys(parts))
 
 
-def _section(comparison: Comparison, run: RunRecord, index: int) -> Section:
+def _section(comparison: Comparison, group: Group) -> Section:
+    run = group.first
+    note = shown(unmeasured_note(run.last), 400) if run.last.unmeasured else ""
+    words = card(comparison, group)
+    return Section(group.index, group, shown(group.name), run.method, run.is_finished, words, note)
+
+
+def _record(run: RunRecord) -> Record:
     config = verbatim(run.folder.config_path.read_text(encoding="utf-8"))
     facts = tuple((shown(name), shown(_plain(value), 400)) for name, value in run.environment.items())
-    note = shown(unmeasured_note(run.last), 400) if run.last.unmeasured else ""
-    return Section(index, run, shown(run.name), card(comparison, run), note, config, facts)
+    return Record(shown(run.name), config, facts)
 
 
 def _plain(value: object) -> str:
@@ -129,21 +209,13 @@ def _plain(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-# --- settings that differ ---------------------------------------------------------------------------------------------
-
-
 def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     """The settings in which ``runs`` differ: the dotted name, and each run's value."""
-    flat = [dict(_flat(json.loads(run.folder.config_path.read_text(encoding="utf-8")))) for run in runs]
+    flat = [{name: _setting(value) for name, value in flat_settings(run).items()} for run in runs]
     every = dict.fromkeys(name for settings in flat for name in settings)
     rows = [(name, [settings.get(name, NOTHING) for settings in flat]) for name in every]
     return [(shown(name), [shown(value) for value in values]) for name, values in rows if len(set(values)) > 1]
 
 
-def _flat(settings: dict[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            plain = isinstance(value, str) and value
-            yield f"{prefix}{name}", str(value) if plain else json.dumps(value, ensure_ascii=False)
+def _setting(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)

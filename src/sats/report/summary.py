@@ -1,179 +1,69 @@
-"""What the runs came to: sentences, the table of figures, and what stands in the way of comparing them."""
+"""What the runs came to, in plain words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.evaluation.scores import backward_transfer, mean, ratio_to_joint
-from sats.words import NOTHING, count, names, percent, shown
+from sats.words import count, names, percent, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from sats.config import RunConfig
-    from sats.methods import Method
+    from sats.evaluation.spread import Spread
+    from sats.report.comparison import Comparison
     from sats.report.gather import RunRecord
-
-    Figure = Callable[[RunRecord], float | None]
+    from sats.report.groups import Figure, Group
 
 SPACE = "\N{NO-BREAK SPACE}"
 MOST_COMPARED, MOST_NAMED = 5, 20
-"""Runs, and classes, that a sentence names; of more runs it names the best and the worst, of classes their number."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A figure of every run: its short title, what it means, one text a run, and which of them are the best."""
-
-    title: str
-    meaning: str
-    texts: tuple[str, ...]
-    best: tuple[bool, ...]
+"""Experiments, and classes, that a sentence names; of more it names the best and the worst, of classes their number."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A run in a few numbers (label, number, remark) and sentences."""
+    """An experiment in a few numbers (label, number, remark) and sentences."""
 
     numbers: tuple[tuple[str, str, str], ...]
     sentences: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Several runs seen together.
-
-    ``common`` are the classes that all of them know; ``obstacles`` say why figures do not compare as they are.
-    """
-
-    runs: tuple[RunRecord, ...]
-    common: tuple[str, ...]
-    obstacles: tuple[str, ...]
-
-    @property
-    def continual(self) -> list[RunRecord]:
-        """The runs that learned step by step."""
-        return [run for run in self.runs if not run.is_joint]
-
-    @property
-    def same_classes(self) -> bool:
-        """Whether every run knows the same classes."""
-        return all(len(run.last.classes) == len(self.common) for run in self.runs)
-
-    def joint_for(self, run: RunRecord) -> RunRecord | None:
-        """The joint run that bounds ``run``: the first one that knows the same classes."""
-        known = set(run.last.classes)
-        return next((other for other in self.runs if other.is_joint and set(other.last.classes) == known), None)
-
-    def ratio(self, run: RunRecord) -> float | None:
-        """All-mIoU of ``run`` as a share of joint training's; None where no joint run knows the same classes."""
-        joint = self.joint_for(run)
-        return None if joint is None or run.is_joint else ratio_to_joint(run.last, joint.last)
-
-
-def compare(runs: Sequence[RunRecord]) -> Comparison:
-    """What ``runs`` have in common, and what differs."""
-    shared = set.intersection(*(set(run.last.classes) for run in runs))
-    common = tuple(name for name in runs[0].last.classes if name in shared)
-    found = [*_class_obstacles(runs, shared), *_data_obstacles(runs, common), *_stream_obstacles(runs)]
-    if found:
-        found.append("So the figures do not compare as they are, and no run is marked as the best.")
-    return Comparison(tuple(runs), common, tuple(found))
-
-
-def _class_obstacles(runs: Sequence[RunRecord], shared: set[str]) -> list[str]:
-    own = {run.name: [name for name in run.last.classes if name not in shared] for run in runs}
-    if not any(own.values()):
-        return []
-    beyond = [f"{shown(run)} also knows {names(classes)}" for run, classes in own.items() if classes]
-    shares = f"{count(len(shared), 'class', 'classes')} in common (background included); {'; '.join(beyond)}"
-    return [f"The runs know different classes: {shares}. The figure “in common” is the mean over those of all runs."]
-
-
-def _data_obstacles(runs: Sequence[RunRecord], common: Sequence[str]) -> list[str]:
-    foreground = [name for name in common if name != runs[0].last.classes[0]]
-    measured = {tuple(run.last.pixels[name] for name in foreground) for run in runs}
-    if len(measured) < 2:
-        return []
-    return ["The runs were not measured on the same test pixels: their data or the way of measuring differs."]
-
-
-def _stream_obstacles(runs: Sequence[RunRecord]) -> list[str]:
-    if len({_steps_asked_for(run.config) for run in runs}) < 2:
-        return []
-    return ["The runs learn in different steps or in another order, so that “old” and “new” are not the same classes."]
-
-
-def _steps_asked_for(config: RunConfig[Method]) -> tuple[object, ...]:
-    """What decides which classes, or domains, arrive when."""
-    stream = config.stream
-    folders = tuple(Path(folder).name for folder in config.data.folders)
-    return (stream.of, stream.steps or (stream.protocol, stream.order, stream.order_seed), folders)
-
-
-# --- the table of figures ---------------------------------------------------------------------------------------------
-
-
-def figures(comparison: Comparison) -> list[Column]:
-    """The figures after each run's last step, those that no run has left out."""
-    kinds: list[tuple[str, Figure, str]] = [
-        ("all", lambda run: run.last.miou["all"], "mean IoU of every class learned so far, background included"),
-        ("old", lambda run: run.last.miou["old"], "mean IoU of the classes of step 0, background included"),
-        ("old kept", lambda run: run.kept, "old as a share of what it was after step 0"),
-        (
-            "old, no background",
-            lambda run: run.last.miou["old_without_background"],
-            "the same mean without the background, which is easy and hides what is lost",
-        ),
-        ("new", lambda run: run.last.miou["new"], "mean IoU of the classes of all later steps"),
-        ("hIoU", lambda run: run.last.miou["hiou"], "harmonic mean of old and new: high only if both are"),
-        ("avg", lambda run: run.last.miou["avg"], "mean of “all” over the steps so far"),
-        (
-            "backward transfer",
-            lambda run: backward_transfer(run.history),
-            "mean change of a class's IoU since it was learned, background aside, in points; below 0 is forgetting",
-        ),
-        ("of joint", comparison.ratio, "“all” as a share of what training on everything at once reaches"),
-        ("in common", lambda run: _common_mean(comparison, run), "mean IoU of the classes that all runs know"),
+def card(comparison: Comparison, group: Group) -> Card:
+    """An experiment in up to three numbers and a few sentences."""
+    run = group.first
+    numbers = [
+        _kept_number(group),
+        ("new", group.spread(lambda run: run.last.miou["new"]), "mIoU of later steps' classes"),
+        ("all", group.spread(lambda run: run.last.miou["all"]), "mIoU of all classes"),
     ]
-    columns = [_column(comparison, *kind) for kind in kinds]
-    return [column for column in columns if any(text != NOTHING for text in column.texts)]
+    if (len(run.history) == 1 and not run.is_joint) or run.domains:  # nothing is new, and old is all
+        numbers = [_kept_number(group), numbers[-1]] if run.kept is not None else numbers[-1:]
+    texts = tuple(_number(*number) for number in numbers)
+    if len(group.runs) > 1:
+        return Card(texts, tuple(_repeated(group)))
+    return Card(texts, (learning(run), *progress(run), *keeping(run), *bound(comparison, run)))
 
 
-def _common_mean(comparison: Comparison, run: RunRecord) -> float | None:
-    if comparison.same_classes or len(comparison.common) < 2:
-        return None
-    return mean(run.last.iou[name] for name in comparison.common)
+def _number(label: str, figure: Spread | None, remark: str) -> tuple[str, str, str]:
+    """A number's label, text and remark; what it is the mean of is said in the remark."""
+    text = percent(figure.mean) if figure else percent(None)
+    deviation = f"±{percent(figure.deviation)}, " if figure and figure.deviation is not None else ""
+    return label, f"{text}{SPACE}%" if label.endswith("kept") else text, f"{deviation}{remark}"
 
 
-def _column(comparison: Comparison, title: str, figure: Figure, meaning: str) -> Column:
-    sign = "+" if title == "backward transfer" else ""
-    values = [figure(run) for run in comparison.runs]
-    rivals = [value for run, value in zip(comparison.runs, values, strict=True) if not run.is_joint]
-    known = [value for value in rivals if value is not None]
-    best = None
-    if len(known) > 1 and not comparison.obstacles:
-        best = percent(max(known), sign)  # equal as shown is equally good
-    texts = [percent(value, sign) for value in values]
-    marks = [text == best and not run.is_joint for run, text in zip(comparison.runs, texts, strict=True)]
-    return Column(title, meaning, tuple(texts), tuple(marks))
+def _kept_number(group: Group) -> tuple[str, Spread | None, str]:
+    """What was kept of the old classes; before there is a later step, what there is to keep."""
+    if group.first.kept is None:
+        return "old", group.spread(lambda run: run.last.miou["old"]), "mIoU of step 0's classes"
+    remark = f"mIoU {_change(group.first, 'old')}" if len(group.runs) == 1 else "of the mIoU after step 0"
+    return "kept" if group.first.domains else "old kept", group.spread(lambda run: run.kept), remark
 
 
-# --- in plain words ---------------------------------------------------------------------------------------------------
-
-
-def card(comparison: Comparison, run: RunRecord) -> Card:
-    """A run in three numbers and a few sentences."""
-    miou = run.last.miou
-    old = ("old", percent(miou["old"]), "mIoU of step 0's classes")
-    if run.kept is not None:
-        old = ("old kept", f"{percent(run.kept)}{SPACE}%", f"mIoU {_change(run, 'old')}")
-    new = ("new", percent(miou["new"]), "mIoU of later steps' classes")
-    everything = ("all", percent(miou["all"]), "mIoU of all classes")
-    sentences = [learning(run), *progress(run), *keeping(run), *bound(comparison, run)]
-    return Card((old, new, everything), tuple(sentences))
+def _repeated(group: Group) -> list[str]:
+    """What stands for several runs in place of a story of one."""
+    same = "seed" if group.has_one_order else "seed or class order"
+    who = f"{count(len(group.runs), 'run')} that differ in {same}: {names(run.name for run in group.runs)}."
+    return [f"Mean and standard deviation of {who}"]
 
 
 def _change(run: RunRecord, figure: str) -> str:
@@ -198,7 +88,7 @@ def learning(run: RunRecord) -> str:
 def _step_by_step(first: tuple[str, ...], *later: tuple[str, ...]) -> str:
     """Which classes each step learned, or how many where they are many."""
     if len(first) + sum(map(len, later)) <= MOST_NAMED:
-        return f"first {names(first)}; then {'; '.join(names(group) for group in later)}"
+        return f"first {names(first)}; then {'; '.join(names(group) or 'no new class' for group in later)}"
     sizes = sorted({len(group) for group in later})
     each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return f"{len(first)} first, then {each} a step"
@@ -213,10 +103,10 @@ def progress(run: RunRecord) -> list[str]:
 
 
 def keeping(run: RunRecord) -> list[str]:
-    """What was kept of the old classes, and what the new ones reach."""
+    """What was kept of the old classes, and what the new ones reach where there are any."""
     if run.kept is None:
         return []
-    if run.domains:
+    if not run.adds_classes:
         return [f"mIoU is {percent(run.kept)}{SPACE}% of what it was after step 0 ({_change(run, 'all')})."]
     text = f"Of the old classes' mIoU {percent(run.kept)}{SPACE}% was kept ({_change(run, 'old')}"
     if run.first.miou["old_without_background"] is not None:
@@ -234,34 +124,37 @@ def bound(comparison: Comparison, run: RunRecord) -> list[str]:
 
 
 def verdict(comparison: Comparison) -> list[str]:
-    """Sentences that set the runs side by side; none for a single one, or where their figures do not compare."""
-    runs = comparison.continual
-    if len(runs) < 2 or comparison.obstacles:
+    """Sentences that set experiments side by side; none for a single one, or where their figures do not compare."""
+    groups = comparison.continual
+    if len(groups) < 2 or comparison.obstacles:
         return []
+    share = f"{{}} {{}}{SPACE}%"
+    of_what = "the old classes' mIoU" if any(group.first.adds_classes for group in groups) else "the mIoU after step 0"
+    joint = f"{{}} comes to {{}}{SPACE}% of joint training on the same classes"
     sentences = [
-        _ranking(f"{{}} keeps {{}}{SPACE}% of the old classes' mIoU", f"{{}} {{}}{SPACE}%", runs, lambda run: run.kept),
-        _ranking("On the new classes {} reaches {} mIoU", "{} {}", runs, lambda run: run.last.miou["new"]),
-        _ranking("Over all classes {} reaches {} mIoU", "{} {}", runs, lambda run: run.last.miou["all"]),
-        _ranking(
-            f"{{}} comes to {{}}{SPACE}% of joint training on the same classes",
-            f"{{}} to {{}}{SPACE}%",
-            runs,
-            comparison.ratio,
-        ),
+        _ranking(f"{{}} keeps {{}}{SPACE}% of {of_what}", share, groups, lambda run: run.kept),
+        _ranking("On the new classes {} reaches {} mIoU", "{} {}", groups, lambda run: run.last.miou["new"]),
+        _ranking("Over all classes {} reaches {} mIoU", "{} {}", groups, lambda run: run.last.miou["all"]),
+        _ranking(joint, f"{{}} to {{}}{SPACE}%", groups, comparison.ratio),
     ]
-    chance = "Each is one run with one seed, so small differences may be chance."
-    return [*(sentence for sentence in sentences if sentence), chance]
+    return [*(sentence for sentence in sentences if sentence), _chance(groups)]
 
 
-def _ranking(first: str, others: str, runs: Sequence[RunRecord], figure: Figure) -> str:
-    """A sentence with the runs' figures, highest first, each in a frame for name and number; empty if one has none."""
-    found = [(value, run.name) for run in runs if (value := figure(run)) is not None]
-    if len(found) < len(runs):
+def _chance(groups: Sequence[Group]) -> str:
+    if all(len(group.runs) == 1 for group in groups):
+        return "Each is one run with one seed, so small differences may be chance."
+    return "Means over runs that differ in seed or class order, where there are several; the table has their spread."
+
+
+def _ranking(first: str, others: str, groups: Sequence[Group], figure: Figure) -> str:
+    """A sentence with mean figures, highest first, each in a frame for name and number; empty if one has none."""
+    found = [(value.mean, group.name) for group in groups if (value := group.spread(figure)) is not None]
+    if len(found) < len(groups):
         return ""
     ranked = sorted(found, key=lambda pair: -pair[0])
     left_out = ""
     if len(ranked) > MOST_COMPARED:
-        left_out = f" (the highest and the lowest of {len(ranked)} runs)"
+        left_out = f" (the highest and the lowest of {len(ranked)})"
         ranked = [ranked[0], ranked[-1]]
     frames = [first, *[others] * (len(ranked) - 1)]
     parts = [frame.format(shown(name, 40), percent(value)) for frame, (value, name) in zip(frames, ranked, strict=True)]
