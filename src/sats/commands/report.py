@@ -1,4 +1,4 @@
-"""``sats report``: one HTML page about a run, or about several side by side."""
+"""``sats report``: one HTML page about a run, or about several side by side; or their numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sats.report.formats import Format, make_tables
 from sats.report.html import make_report
 
 if TYPE_CHECKING:
@@ -16,20 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportArguments:
-    """Write one HTML file about a run, or several compared: figures, curves, pictures."""
+    """Write one HTML file about a run, or several compared: figures, curves, pictures. Or their numbers as a table."""
 
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
     ]
-    """The runs' folders."""
+    """The runs' folders, or a folder that holds runs."""
     out: str = ""
     """The file to write. Default: report.html in the run, or in the folder that holds the runs."""
+    format: Format = "html"
+    """A page; or numbers alone: Markdown tables, CSV for spreadsheets, LaTeX tables (booktabs)."""
     images: int = 4
-    """Test images to show with predictions; 0 for none, which is faster."""
+    """Test images to show with predictions on the page; 0 for none, which is faster."""
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(ReportArguments, args=words, prog="sats report")
     out = Path(arguments.out).expanduser() if arguments.out else None
-    print(f"report: {make_report(arguments.runs, out, arguments.images)}")
+    if arguments.format == "html":
+        print(f"report: {make_report(arguments.runs, out, arguments.images)}")
+    else:
+        print(f"report: {make_tables(arguments.runs, arguments.format, out)}")

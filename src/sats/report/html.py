@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sats.evaluation.table import unmeasured_note
-from sats.files import write_text
 from sats.progress import waiting
 from sats.report.classes import class_differences, forgotten, heat_map
 from sats.report.comparison import all_classes, class_colours, compare
 from sats.report.cost import costs
 from sats.report.figures import figures
 from sats.report.flows import KINDS, background_shift, flows
-from sats.report.gather import common_parent, gather
+from sats.report.gather import gather
 from sats.report.groups import flat_settings
+from sats.report.output import place_for, put
 from sats.report.plots import curve_numbers, curves, loss_chart, loss_numbers, shift_chart, shift_numbers
 from sats.report.summary import card, verdict
 from sats.words import NOTHING, count, names, shown, verbatim
@@ -72,7 +72,7 @@ class Record:
 
 
 def make_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
-    """Write a page about the runs in ``paths`` and return where: ``out``, or `default_place`.
+    """Write a page about the runs in ``paths`` and return where: ``out``, or the runs' folder.
 
     ``images`` test images are predicted for it, 0 for none. ValueError for what is no run, has no finished step or
     cannot be written.
@@ -80,18 +80,8 @@ def make_report(paths: Sequence[Path], out: Path | None = None, images: int = 4)
     if images < 0:
         raise ValueError(f"--images must not be negative, got {images}.")
     runs = gather(paths)
-    target = out or default_place([run.folder.path for run in runs])
-    if target.is_dir():
-        raise ValueError(f"{target} is a folder: name the file to write with --out FILE.")
-    page = render(runs, _gallery(runs, images))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, page)
-    return target
-
-
-def default_place(folders: Sequence[Path], name: str = NAME) -> Path:
-    """Where a report goes: into the run, or into the folder that holds all the runs."""
-    return (folders[0] if len(folders) == 1 else common_parent(folders)) / name
+    target = place_for(runs, out, NAME)
+    return put(target, render(runs, _gallery(runs, images)))
 
 
 def _gallery(runs: Sequence[RunRecord], images: int) -> Gallery | None:
