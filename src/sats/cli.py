@@ -16,6 +16,7 @@ from sats.errors import RunError, StoppedElsewhereError, unknown
 from sats.methods import METHODS
 from sats.published import WITH_MEMORY
 from sats.recipes import RECIPES
+from sats.words import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.formatwarning = _one_line
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's: refused with a message anyway
             if not launch.is_main():  # the main process has the same
                 warnings.simplefilter("ignore")
             _dispatch(words)
@@ -153,7 +155,7 @@ def _complain(message: object, code: int, error: BaseException | None = None) ->
     if os.environ.get("SATS_DEBUG") and cause is not None:
         raise cause
     if not isinstance(message, StoppedElsewhereError):
-        print(f"sats: {message}", file=sys.stderr)
+        print(f"sats: {verbatim(str(message))}", file=sys.stderr)
     return code
 
 
@@ -166,4 +168,4 @@ def _os_message(error: OSError) -> str:
 
 def _one_line(message: Warning | str, *_: object, **__: object) -> str:
     """A warning without the place in the code."""
-    return f"sats: {message}\n"
+    return f"sats: {verbatim(str(message))}\n"

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
-from typeguard import TypeCheckError, check_type
+from typeguard import TypeCheckError
 
 from sats.config_checks import check
+from sats.documents import checked, parse_json
 from sats.errors import unknown
 from sats.methods import METHODS, Method, method_name
-from sats.types import Background, ExemplarLabels, Future, HasBackground, Increment, Selection, Setting, Void
+from sats.types import Background, ExemplarLabels, Future, HasBackground, Increment, OnError, Selection, Setting, Void
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +89,8 @@ class DataConfig:
     saliency: str = "spectral-residual"
     """For methods that look for objects among the background (ssul): computed from the image, "everywhere", or a folder
     of maps named as the images."""
+    on_error: Annotated[OnError, _short("--on-error")] = "error"
+    """What an image or mask that cannot be used does: end the run, or be left out and noted in skipped.jsonl."""
     rebuild_index: Annotated[bool, _short("--rebuild-index")] = False
     """Look through all masks again, even where the cached index seems up to date."""
 
@@ -311,10 +314,7 @@ def to_json(config: RunConfig[Method]) -> str:
 
 def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
     """The settings of `to_json`'s text; ValueError names an unknown key and the nearest right one."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is no JSON: {error}.") from error
+    values = parse_json(text, where)
     if not isinstance(values, dict) or not isinstance(values.get("method"), dict):
         raise ValueError(f"{where} is no run's configuration: it has no method.")
     name = values["method"].pop("name", None)
@@ -329,6 +329,8 @@ def read_config(path: Path) -> RunConfig[Method]:
         return from_json(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8 ({error}): put back what sats wrote.") from error
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], where: str, concrete: Mapping[str, type[Any]]) -> Any:
@@ -352,7 +354,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return _build(typing.cast("type[Any]", kind), value, where, {})
     value = _tuples(value)
     try:
-        return check_type(value, kind)
+        return checked(value, kind)
     except TypeCheckError as error:
         raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}.") from error
 

@@ -53,6 +53,8 @@ Unknown = Literal["refuse", "ignore", "background"]
 """What becomes of colours, or ids, that have no name when masks are converted."""
 Void = Literal["ignore", "background"]
 """What pixels that nobody labelled are in training."""
+OnError = Literal["error", "skip"]
+"""What an image or mask that cannot be used does: it ends the command, or is left out and noted."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from sats.evaluation import table
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -58,7 +56,7 @@ def _is_plain(character: str) -> bool:
 
 def percent(value: float | None, sign: str = "") -> str:
     """A share as the terminal's tables have it, with the typographer's minus and dash."""
-    return NOTHING if value is None else table.percent(value, sign).replace("-", "\N{MINUS SIGN}")
+    return NOTHING if value is None else f"{100 * value:{sign}z.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def spread_text(figure: Spread | None, sign: str = "") -> str:

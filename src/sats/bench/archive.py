@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sats.bench.gather import as_json, from_json
 from sats.bench.settings import Settings, different, flat
 from sats.config import to_json
+from sats.documents import read_json
 from sats.files import write_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Archive:
         if path is None or not path.is_file():
             return None
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, Any] = read_json(path)
             flat(values[SETTINGS])
             from_json(values, cell)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

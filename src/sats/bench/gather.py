@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sats.documents import parse_json
 from sats.evaluation.scores import mean, scores_of
 from sats.methods import method_name
 
@@ -95,7 +95,7 @@ def seconds_per_iteration(run: RunFolder, batch_size: int, first_step: int) -> f
 def _speed(line: str) -> tuple[int, float]:
     """The step and the images a second of a logged iteration; step -1 for a line that was cut off."""
     try:
-        values = json.loads(line)
+        values = parse_json(line, "a line of metrics.jsonl")
         return int(values["step"]), float(values["images_per_second"])
     except (ValueError, KeyError, TypeError):
         return -1, 0.0

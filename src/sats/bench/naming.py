@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from sats.documents import parse_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -47,7 +49,7 @@ def _safe(name: str) -> str:
 def _is_json(text: str) -> bool:
     """Whether a string looks like a number, true, false or null, or like nothing at all."""
     try:
-        json.loads(text)
+        parse_json(text, "a setting")
     except ValueError:
         return not text
     return True

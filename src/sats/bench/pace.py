@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sats.documents import parse_json
 
 if TYPE_CHECKING:
     from sats.bench.schedule import Sweep
@@ -52,9 +53,9 @@ def last_logged(run: RunFolder) -> tuple[int, int]:
     try:
         with run.metrics_path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
-            values = json.loads(file.read().split(b"\n")[-2])
+            values = parse_json(file.read().split(b"\n")[-2], str(run.metrics_path))
         return int(values["step"]), int(values["iteration"])
-    except (OSError, ValueError, IndexError, KeyError):
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
         return -1, 0
 
 

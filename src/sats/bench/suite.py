@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sats.bench.naming import cell_name, short_names
 from sats.bench.settings import Places, Settings, configuration, merged, nested
+from sats.documents import read_json
 from sats.errors import unknown
 
 if TYPE_CHECKING:
@@ -56,13 +57,7 @@ class Cell:
 
 def read_suite(path: Path) -> Suite:
     """The suite in the file ``path``; ValueError says what is wrong with it."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
-    return parse_suite(values, str(path))
+    return parse_suite(read_json(path), str(path))
 
 
 def parse_suite(values: object, where: str = "the suite") -> Suite:

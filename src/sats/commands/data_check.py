@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.markup import escape
 from rich.table import Table
 
 from sats.commands.tables import show
 from sats.config import Names
+from sats.evaluation.table import cell
 from sats.types import HasBackground, Increment, Setting
+from sats.words import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +44,8 @@ class CheckArguments:
     """Whether class 0 is a background; "auto" goes by its name."""
     rebuild_index: bool = False
     """Look through all masks again."""
+    quick: bool = False
+    """Look at the images' headers and ends alone, as training does when it starts, and decode none."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -61,12 +64,14 @@ def check(arguments: CheckArguments) -> None:
         for split in _splits(arguments, root):
             try:
                 sources[split] = _open(arguments, root, split)
+                found = [*sources[split].skipped, *_broken(arguments, sources[split], split)]
             except DataProblemsError as error:
-                problems += [f"{split}: {problem}" for problem in error.problems]
+                found = list(error.problems)
+            problems += [f"{split}: {problem}" for problem in found]
     if sources:
         show(class_table(sources))
     for problem in problems:
-        print(f"- {problem}")
+        print(f"- {verbatim(problem)}")
     if problems:
         raise ValueError(f"{root} has {len(problems)} problems, listed above.")
     if arguments.protocol:
@@ -104,7 +109,13 @@ def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:
     from sats.data.layouts import open_data
 
     asked = arguments
-    return open_data(asked.source, root, split, asked.classes, asked.has_background, asked.rebuild_index)
+    return open_data(asked.source, root, split, asked.classes, asked.has_background, asked.rebuild_index, "skip")
+
+
+def _broken(arguments: CheckArguments, source: PairsSource, split: str) -> list[str]:
+    from sats.data.decoding import broken_images
+
+    return [] if arguments.quick else broken_images(source, f"decoding {split}")
 
 
 def class_table(sources: dict[str, PairsSource]) -> Table:
@@ -116,7 +127,7 @@ def class_table(sources: dict[str, PairsSource]) -> Table:
         table.add_column(f"{split} ({len(source)})", justify="right")
         counts[split] = source.presence().sum(axis=0)
     for index, name in enumerate(next(iter(sources.values())).classes):
-        table.add_row(escape(name), *[str(count[index]) for count in counts.values()])
+        table.add_row(cell(name), *[str(count[index]) for count in counts.values()])
     return table
 
 
@@ -127,7 +138,7 @@ def step_table(source: PairsSource, protocol: str, setting: Setting, of: Increme
     table.add_column("learns", overflow="fold")
     table.add_column("images", justify="right")
     for index, (brought, images) in enumerate(_steps(source, protocol, setting, of)):
-        names = ", ".join(escape(name) for name in brought)
+        names = ", ".join(cell(name) for name in brought)
         table.add_row(str(index), names, str(images) if images else "[red]none[/red]")
     return table
 

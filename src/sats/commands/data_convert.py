@@ -12,7 +12,7 @@ import tyro
 from sats.config import Names
 from sats.errors import unknown
 from sats.types import Crowd, Unknown, Void
-from sats.words import count, names
+from sats.words import count, names, shown, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,7 +229,7 @@ def run(arguments: ConvertArguments) -> None:
     labelled = arguments.read()
     written = convert(labelled, out, arguments.split)
     for note in labelled.notes:
-        print(note)
+        print(verbatim(note))
     if written.absent:
         print(f"No image holds {names(written.absent)}.")
     print(f"{out}, split {arguments.split}: {count(written.images, 'image')}; {_classes(labelled)}.")
@@ -245,7 +245,7 @@ def _at_home(arguments: ConvertArguments) -> ConvertArguments:
 
 def _classes(labelled: Labelled) -> str:
     first, *others = labelled.classes
-    return f"{count(len(others), 'class', 'classes')} ({names(others)}) and {first}"
+    return f"{count(len(others), 'class', 'classes')} ({names(others)}) and {shown(first)}"
 
 
 def _said(file: Path) -> Path | None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sats import api
-from sats.commands.tables import show_scores
+from sats.commands.tables import show_scores, show_skipped
 from sats.engine.run_folder import STEP, find_model, run_of
 from sats.files import write_text
 from sats.progress import progress_bar
-from sats.types import ALL, BACKGROUND, Background, Future
+from sats.types import ALL, BACKGROUND, Background, Future, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,9 @@ class EvaluateArguments:
     """Whether pixels of the background are measured. Default: as in the run, else they are."""
     crop: int | None = None
     """Scale to this short side and measure the middle square; 0: whole images. Default: as in the run, else 0."""
+    on_error: OnError | None = None
+    """What an image or mask that cannot be used does: end this, or be left out and told of. Default: as in the run,
+    else it ends this."""
     batch_size: int = 16
     """Images at a time."""
     out: str = ""
@@ -65,7 +68,7 @@ def main(words: Sequence[str]) -> None:
 def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     """The scores of the model in ``model``: where nothing else is said, as its run measures them."""
     run = run_of(model)
-    config = run.config() if run else None
+    config = asked_config(run, arguments) if run else None
     arguments = as_in_the_run(arguments, config)
     step = step_of(model, run)
     if run and config and config.data.folders and step is not None and not (arguments.data or arguments.split):
@@ -73,6 +76,13 @@ def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     else:
         scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
     return scores if step is None else dataclasses.replace(scores, step=step)
+
+
+def asked_config(run: RunFolder, arguments: EvaluateArguments) -> RunConfig[Method]:
+    """The run's settings, with what was asked for of images that cannot be used."""
+    config = run.config()
+    on_error = arguments.on_error or config.data.on_error
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, on_error=on_error))
 
 
 def step_of(model: Path, run: RunFolder | None) -> int | None:
@@ -97,7 +107,7 @@ def measure_in_run(predictor: Predictor, run: RunFolder, step: int, arguments: E
     from sats.data.stream import Stream
     from sats.engine.build import build_stream
 
-    stream = build_stream(run.config(), run.num_steps(), run.domains())
+    stream = build_stream(asked_config(run, arguments), run.num_steps(), run.domains())
     assert isinstance(stream, Stream)  # noqa: S101 (an extension has no folders that arrive)
     samples = stream.test_samples(stream.steps[step], arguments.future or "background", arguments.background or "count")
     return measure_on(predictor, samples, arguments, stream.num_first)
@@ -112,9 +122,18 @@ def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: Evalu
 
     device = predictor.model.classifier.weights[0].device
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
-    batches = EvaluationBatches(samples, transform, arguments.batch_size, sensible_workers(device), device)
+    skipped: list[str] = []
+    batches = EvaluationBatches(
+        samples,
+        transform,
+        arguments.batch_size,
+        sensible_workers(device),
+        device,
+        skipped=skipped.append if arguments.on_error == "skip" else None,
+    )
     followed = progress_bar(batches, "measuring", len(batches))
     matrix = confusion_matrix(predictor.model, followed, predictor.method.scores)
+    show_skipped([*samples.skipped, *skipped])
     return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 
 
@@ -127,6 +146,7 @@ def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None
         arguments,
         future=arguments.future or config.evaluation.future,
         background=arguments.background or config.evaluation.background,
+        on_error=arguments.on_error or config.data.on_error,
         crop=own_crop if arguments.crop is None else arguments.crop,
     )
 
@@ -150,7 +170,8 @@ def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | Non
     if arguments.data:
         split = arguments.split or (config.data.test_split if config else "val")
         background = config.data.has_background if config else "auto"
-        return open_folder(Path(arguments.data).expanduser(), split, has_background=background)
+        on_error = arguments.on_error or "error"
+        return open_folder(Path(arguments.data).expanduser(), split, has_background=background, on_error=on_error)
     if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")
     return open_source(config, arguments.split) if arguments.split else all_tests(config)

@@ -17,6 +17,7 @@ from sats.methods import Method, method_name
 from sats.progress import waiting
 from sats.recipes import extend as recipe
 from sats.types import HasBackground
+from sats.words import names, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +71,9 @@ def begin(words: list[str]) -> RunFolder:
     config = plan(origin, one_rate(arguments.run, base), arguments.old_data, arguments.merge)
     folder = api.start_extension(config, arguments.out)
     old, new = config.stream.steps
-    print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {', '.join(new)}.")
+    print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {names(new)}.")
     for note in filter(None, (*origin.notes, held_out(config))):
-        print(note)
+        print(verbatim(note))
     return folder
 
 

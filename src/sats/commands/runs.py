@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.markup import escape
 from rich.table import Table
 
 from sats.commands.tables import show
 from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run
-from sats.evaluation.table import percent
+from sats.evaluation.table import cell, percent
 from sats.methods import method_name
 
 if TYPE_CHECKING:
@@ -51,12 +50,12 @@ def row(folder: RunFolder, name: str) -> list[str]:
     try:
         config, scores = folder.config(), folder.scores()
     except ValueError:
-        return [escape(name), "", "", "unreadable", "", "", ""]
+        return [cell(name), "", "", "unreadable", "", "", ""]
     figures = scores[-1].miou if scores else {}
     return [
-        escape(name),
+        cell(name),
         method_name(config.method),
-        config.stream.protocol or "steps",
+        cell(config.stream.protocol or "steps"),
         folder.state(),
         *[percent(figures.get(name)) for name in ("all", "old", "new")],
     ]

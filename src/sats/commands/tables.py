@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from sats.evaluation.table import class_table, figure_table, percent, unmeasured_note
+from sats.evaluation.table import cell, class_table, figure_table, percent, unmeasured_note
+from sats.words import count, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sats.engine.run_folder import RunFolder
     from sats.evaluation.scores import Scores
 
+MOST_SKIPPED = 10
 UNLIMITED = 10_000
 """Columns: wider than any table."""
 
@@ -35,18 +36,29 @@ def show_scores(history: Sequence[Scores]) -> None:
     print(unmeasured_note(history[-1]), end="")
 
 
+def show_skipped(problems: Sequence[str], rest: str = "") -> None:
+    """Print what was left out of the data because it cannot be used; ``rest`` says where all of it is to be seen."""
+    if not problems:
+        return
+    print(f"Skipped, as it cannot be used: {count(len(problems), 'problem')}{rest}")
+    for problem in problems[:MOST_SKIPPED]:
+        print(f"- {verbatim(problem)}")
+    if len(problems) > MOST_SKIPPED:
+        print(f"and {len(problems) - MOST_SKIPPED} more")
+
+
 def show_extension(folder: RunFolder) -> None:
     """Print what was gained and what was lost."""
     before, after = folder.scores()
     config = folder.config()
-    count = len(before.classes)
-    gained = Table(title=f"gained: IoU on {escape(config.data.root)}, %", title_justify="left")
+    known = len(before.classes)
+    gained = Table(title=f"gained: IoU on {cell(config.data.root)}, %", title_justify="left")
     gained.add_column("new class", overflow="fold")
     gained.add_column("IoU", justify="right")
-    for name in after.classes[count:]:
-        gained.add_row(escape(name), percent(after.iou[name]))
-    where = f"on {config.extends.old_data}" if config.extends.old_data else "with the old model's answers"
-    show(gained, kept_table(before, after, escape(f"kept: IoU {where}, %")))
+    for name in after.classes[known:]:
+        gained.add_row(cell(name), percent(after.iou[name]))
+    where = f"on {cell(config.extends.old_data)}" if config.extends.old_data else "with the old model's answers"
+    show(gained, kept_table(before, after, f"kept: IoU {where}, %"))
     print(f"model: {folder.path.parent}\nrun: {folder.path}")
 
 
@@ -60,5 +72,5 @@ def kept_table(before: Scores, after: Scores, title: str) -> Table:
     rows["mean"] = (before.miou["old"], after.miou["old"])
     for name, (old, new) in rows.items():
         if old is not None and new is not None:
-            table.add_row(escape(name), percent(old), percent(new), percent(new - old, "+"))
+            table.add_row(cell(name), percent(old), percent(new), percent(new - old, "+"))
     return table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Generic
 import tyro
 
 from sats import api
-from sats.commands.tables import show_extension, show_scores
+from sats.commands.tables import show_extension, show_scores, show_skipped
 from sats.config import MethodT_co, RunConfig, read_config
 from sats.engine import launch
 from sats.engine.run_folder import CONFIG, is_run, open_run
@@ -95,6 +95,7 @@ def go_on(folder: RunFolder) -> None:
 
 def show_result(folder: RunFolder) -> None:
     """Print what came of a finished run."""
+    show_skipped(folder.skipped(), f", listed in {folder.skipped_path()}")
     if folder.config().extends.checkpoint:
         show_extension(folder)
         return

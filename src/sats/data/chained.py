@@ -29,6 +29,7 @@ class ChainedSource(Source):
         self.parts = tuple(parts)
         foreground = dict.fromkeys(name for part in parts for name in part.classes[BACKGROUND + 1 :])
         self.classes = (parts[0].classes[BACKGROUND], *foreground)
+        self.skipped = tuple(problem for part in parts for problem in part.skipped)
         _refuse_look_alikes(self.classes)
         _refuse_late_backgrounds(parts)
         ends = np.cumsum([len(part) for part in parts])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sats.data.index import image_size, read_image, read_mask
+from sats.data.index import ids_in, image_size, read_image, read_mask
 from sats.data.source import Source
 from sats.files import replacing
 from sats.types import IGNORE
@@ -45,8 +45,12 @@ class CopySource(Source):
         return read_image(str(self.folder / self.exemplars[index].image))
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """The class index of every pixel of copy ``index``: [H, W], IGNORE where unknown."""
-        return np.asarray(read_mask(str(self.folder / self.exemplars[index].mask)), dtype=np.uint8)
+        """The class index of every pixel of copy ``index``: [H, W], IGNORE where unknown; ValueError for any other."""
+        path = self.folder / self.exemplars[index].mask
+        mask = read_mask(str(path))
+        if strange := [value for value in ids_in(mask) if value >= len(self.classes) and value != IGNORE]:
+            raise ValueError(f"{path} holds the id {strange[0]}, which is no class: put back the copy that sats wrote.")
+        return np.asarray(mask, dtype=np.uint8)
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of copy ``index``, without decoding it."""

@@ -69,6 +69,12 @@ class Extension:
         """What new classes are measured on."""
         return self.train_source if self.tests is None else self.tests
 
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out of the images because it cannot be used, a sentence each."""
+        sources = filter(None, (self.train_source, self.tests, self.old_source))
+        return tuple(problem for source in sources for problem in source.skipped)
+
     def new_names(self, step: Step) -> tuple[str, ...]:
         """The names of the channels that ``step`` adds; at step 0 the background's is the first."""
         return self.new if step.index else (self.background or NOT_LEARNED_YET, *self.old)

@@ -17,7 +17,7 @@ from sats.types import BACKGROUND_NAMES, IGNORE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sats.types import HasBackground
+    from sats.types import HasBackground, OnError
 
 LAYOUT: Final = "images/<split>/<name>.jpg, masks/<split>/<name>.png and classes.txt"
 
@@ -28,13 +28,15 @@ def open_folder(
     classes: tuple[str, ...] = (),
     has_background: HasBackground = "auto",
     rebuild_index: bool = False,
+    on_error: OnError = "error",
 ) -> PairsSource:
     """One split of an own data set.
 
     ``classes`` keeps some foreground classes, in this order, and makes the others background.
     ``has_background`` says whether class 0 of ``classes.txt`` is one; by default its name decides. A set
     without a background gets a class 0 of its own, and its classes move up by one. ``rebuild_index`` looks at
-    every file again. ValueError for whatever is wrong with the folder, with all that one look at it finds.
+    every file again. ValueError for whatever is wrong with the folder, with all that one look at it finds; with
+    ``on_error`` "skip", pairs that cannot be used are left out instead.
     """
     root = Path(root)
     _check_layout(root, split)
@@ -46,7 +48,7 @@ def open_folder(
     labels = make_labels(names, classes, _begins_with_background(names, has_background), ids, str(file), mend)
     pairs, problems = pair_up(Place(split, root / "images" / split, root / "masks" / split))
     where = f"{root}, split {split},"
-    return PairsSource(pairs, problems, labels, cache_path(root, split), where, rebuild_index)
+    return PairsSource(pairs, problems, labels, cache_path(root, split), where, rebuild_index, on_error)
 
 
 def read_classes(root: Path, classes: tuple[str, ...] = (), has_background: HasBackground = "auto") -> tuple[str, ...]:

@@ -84,6 +84,12 @@ class Index:
     owners: NDArray[np.int64]
     problems: tuple[str, ...]
 
+    def only(self, kept: NDArray[np.bool_]) -> Index:
+        """The index of those pairs alone that are ``kept`` [N]."""
+        places = np.cumsum(kept) - 1
+        held = kept[self.owners]
+        return Index(self.sizes[kept], self.ids[held], places[self.owners[held]], self.problems)
+
 
 def scan_files(folder: Path, suffixes: frozenset[str]) -> Iterator[File]:
     """List the files below ``folder`` with one of ``suffixes`` (lower case; any case matches), in no order.
@@ -128,15 +134,23 @@ def opened(path: str, content: bytes | None = None) -> Iterator[ImageFile]:
     """
     try:
         with Image.open(path if content is None else BytesIO(content), formats=FORMATS) as image:
+            _refuse_bomb(image)
             yield image
     except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
         raise ValueError(f"{path} is not an image of a known format ({known}): save it anew.") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} has too many pixels ({error}): cut it and its partner into tiles.") from error
     except UNREADABLE as error:
         cause = str(error).rstrip(".") or type(error).__name__
         raise ValueError(f"{path} can't be read ({cause}): save or fetch it anew.") from error
+
+
+def _refuse_bomb(image: ImageFile) -> None:
+    """DecompressionBombError for more pixels than Pillow warns of; by itself it goes on up to twice as many."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise Image.DecompressionBombError(f"{image.width} x {image.height}, and at most {most} in all are read")
 
 
 def read_image(path: str, scale: float = 1.0, content: bytes | None = None) -> Image.Image:

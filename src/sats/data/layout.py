@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sats.data.index import Pair
+    from sats.types import OnError
 
 Found = tuple["list[Pair]", "list[str]"]
 """Pairs, and what is wrong with others."""
@@ -56,12 +57,18 @@ class Layout:
 
 
 def open_layout(
-    layout: Layout, root: Path, split: str, classes: Sequence[str] = (), rebuild_index: bool = False
+    layout: Layout,
+    root: Path,
+    split: str,
+    classes: Sequence[str] = (),
+    rebuild_index: bool = False,
+    on_error: OnError = "error",
 ) -> PairsSource:
     """One split of the data set in ``root``; ``classes`` keeps some, in this order, the others become background.
 
-    ValueError for whatever is wrong with it, with all that one look at it finds. A split with another number of images
-    than it should have is only warned of: it may be a part that somebody took on purpose.
+    ValueError for whatever is wrong with it, with all that one look at it finds; with ``on_error`` "skip", pairs that
+    cannot be used are left out instead. A split with another number of images than it should have is only warned of: it
+    may be a part that somebody took on purpose.
     """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder: name the one that holds {layout.title}, as\n{layout.tree}")
@@ -81,7 +88,8 @@ def open_layout(
             stacklevel=2,
         )
     where = f"{root}, split {split},"
-    return PairsSource(pairs, problems, labels, cache_path(root, f"{layout.name}-{split}"), where, rebuild_index)
+    cache = cache_path(root, f"{layout.name}-{split}")
+    return PairsSource(pairs, problems, labels, cache, where, rebuild_index, on_error)
 
 
 def first_folder(root: Path, candidates: Sequence[str], what: str) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sats.data.layout import Layout
     from sats.data.pairs import PairsSource
-    from sats.types import HasBackground
+    from sats.types import HasBackground, OnError
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -44,6 +44,7 @@ def open_data(
     classes: tuple[str, ...] = (),
     has_background: HasBackground = "auto",
     rebuild_index: bool = False,
+    on_error: OnError = "error",
 ) -> PairsSource:
     """One split of the data set called ``name`` in ``root``; see `open_folder` and `open_layout`.
 
@@ -51,5 +52,5 @@ def open_data(
     """
     check_name(name)
     if name == OWN:
-        return open_folder(root, split, classes, has_background, rebuild_index)
-    return open_layout(LAYOUTS[name], root, split, classes, rebuild_index)
+        return open_folder(root, split, classes, has_background, rebuild_index, on_error)
+    return open_layout(LAYOUTS[name], root, split, classes, rebuild_index, on_error)

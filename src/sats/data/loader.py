@@ -7,17 +7,18 @@ import os
 import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sats.data.stream import Joined
-from sats.types import BACKGROUND, MEAN, STD, UNKNOWN, Batch
+from sats.data.transforms import FILL
+from sats.types import BACKGROUND, IGNORE, MEAN, STD, UNKNOWN, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,42 +30,83 @@ Ticket = tuple[int, int, int]
 """
 
 
-Sample = tuple[torch.Tensor, torch.Tensor]
-"""An image [H, W, 3] and its labels [h, w], both uint8."""
+MOST_IN_A_ROW: Final = 10
+"""Images that cannot be read, one after another, until it is no longer single images that are broken."""
+
+
+class Sample(NamedTuple):
+    """An image [H, W, 3] and its labels [h, w], both uint8, or a batch of them; what was skipped, a sentence each."""
+
+    image: torch.Tensor
+    labels: torch.Tensor
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _TrainSet(Dataset[Sample | ValueError]):
-    """Augmented samples; each draw is seeded by (seed, epoch, sample), so that workers do not matter."""
+    """Augmented samples; each draw is seeded by (seed, epoch, sample), so that workers do not matter.
+
+    With ``skips``, the next image that can be read takes the place of one that cannot, with the same draw: the next of
+    the first ``new`` samples, the step's own, for one of them, else the next exemplar.
+    """
 
     samples: Joined
     transform: TrainTransform
     seed: Sequence[int]
+    new: int
+    skips: bool
 
     def __getitem__(self, ticket: Ticket) -> Sample | ValueError:
+        problems: list[str] = []
+        for position in self._candidates(ticket[1]):
+            try:
+                return Sample(*self._cut(ticket, position), tuple(problems))
+            except ValueError as error:
+                problems.append(str(error))
+        return ValueError(problems[0] if len(problems) == 1 else _too_many(problems))
+
+    def _candidates(self, position: int) -> list[int]:
+        """The sample at ``position``, and those that may take its place, in order."""
+        start, stop = (0, self.new) if position < self.new else (self.new, len(self.samples))
+        tries = min(MOST_IN_A_ROW, stop - start) if self.skips else 1
+        return [start + (position - start + number) % (stop - start) for number in range(tries)]
+
+    def _cut(self, ticket: Ticket, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The sample at ``position``, cut as the ticket says; ValueError if it cannot be read."""
         rng = np.random.default_rng([*self.seed, *ticket])
-        size = self.samples.size(ticket[1])
-        cut = self.transform.draw(size, rng)
-        try:
-            image, ids, table = self.samples.read(ticket[1], cut.scale)
-        except ValueError as error:
-            return error
+        cut = self.transform.draw(self.samples.size(position), rng)
+        image, ids, table = self.samples.read(position, cut.scale)
         pixels, labels = self.transform.apply(cut, image, ids, rng, table)
         return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
+def _too_many(problems: Sequence[str]) -> str:
+    return (
+        f"{len(problems)} images in a row cannot be used, which is more than single broken ones. Is the data still "
+        f"there? The first: {problems[0]}"
+    )
+
+
 @dataclass(frozen=True)
 class _TestSet(Dataset[Sample | ValueError]):
+    """Whole samples. With ``skips``, one that cannot be read has no label, so that nothing is measured on it."""
+
     samples: Samples | Joined
     transform: TestTransform
+    skips: bool
 
     def __getitem__(self, position: int) -> Sample | ValueError:
         try:
             image, mask = self.samples[position]
         except ValueError as error:
-            return error
+            return self._blank(position, error) if self.skips else error
         pixels, labels = self.transform(image, mask)
-        return torch.from_numpy(pixels.copy()), torch.from_numpy(labels.copy())
+        return Sample(torch.from_numpy(pixels.copy()), torch.from_numpy(labels.copy()))
+
+    def _blank(self, position: int, error: ValueError) -> Sample:
+        height, width, *labels = self.transform.shape(self.samples.size(position))
+        image = torch.tensor(FILL, dtype=torch.uint8).expand(height, width, 3)
+        return Sample(image, torch.full(labels, IGNORE, dtype=torch.uint8), (str(error),))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +119,9 @@ class TrainLoader:
 
     With ``exemplars``, they are half of every batch (rounded down), spread evenly over it, and an epoch is one pass
     over ``samples`` in the other halves. Exemplars are drawn anew in each epoch, and repeated where they are too few.
+
+    An image that cannot be read is a ValueError, unless there is ``skipped`` to tell of it: then another takes its
+    place, the same one whenever and wherever the batch is made.
     """
 
     samples: Samples
@@ -89,6 +134,7 @@ class TrainLoader:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     process: int = 0
     processes: int = 1
+    skipped: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size % (self.accumulation * self.processes):
@@ -158,8 +204,8 @@ class TrainLoader:
         return shares[self.process :: self.processes]
 
     def _load(self, tickets: Iterable[list[Ticket]]) -> Iterator[Batch]:
-        dataset = _TrainSet(self._samples(), self.transform, self.seed)
-        yield from _load_batches(dataset, tickets, self.workers, self.device)
+        dataset = _TrainSet(self._samples(), self.transform, self.seed, len(self.samples), self.skipped is not None)
+        yield from _load_batches(dataset, tickets, self.workers, self.device, self.skipped)
 
     def _samples(self) -> Joined:
         """The step's images, and the exemplars after them."""
@@ -218,6 +264,7 @@ class EvaluationBatches:
     """Every sample once, images of equal size together so that nothing is padded, at most ``batch_size`` a batch.
 
     Of several processes each takes its ``share`` of the batches. ``plan`` lists the positions of the samples in each.
+    One that cannot be read is a ValueError, unless there is ``skipped`` to tell of it: then it comes without labels.
     """
 
     def __init__(
@@ -228,16 +275,17 @@ class EvaluationBatches:
         workers: int,
         device: torch.device,
         share: slice = slice(None),
+        skipped: Callable[[str], None] | None = None,
     ) -> None:
         self.plan = _evaluation_plan(samples, transform, batch_size)[share]
-        self._dataset = _TestSet(samples, transform)
-        self._workers, self._device = workers, device
+        self._dataset = _TestSet(samples, transform, skipped is not None)
+        self._workers, self._device, self._skipped = workers, device, skipped
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[Batch]:
-        return _load_batches(self._dataset, self.plan, self._workers, self._device)
+        return _load_batches(self._dataset, self.plan, self._workers, self._device, self._skipped)
 
 
 def _evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_size: int) -> list[list[int]]:
@@ -252,9 +300,16 @@ def _evaluation_plan(samples: Samples | Joined, transform: TestTransform, batch_
 
 
 def _load_batches(
-    dataset: _TrainSet | _TestSet, plan: Iterable[Sequence[object]], workers: int, device: torch.device
+    dataset: _TrainSet | _TestSet,
+    plan: Iterable[Sequence[object]],
+    workers: int,
+    device: torch.device,
+    skipped: Callable[[str], None] | None,
 ) -> Iterator[Batch]:
-    """The batches that ``plan`` lists, on ``device``; the ValueError of an image that cannot be read, as it is."""
+    """The batches that ``plan`` lists, on ``device``; the ValueError of an image that cannot be read, as it is.
+
+    ``skipped`` is told what was skipped for a batch, here, before the batch is given out.
+    """
     loader = DataLoader(
         dataset,
         batch_sampler=plan,  # type: ignore[arg-type]  # any iterable will do, as torch documents
@@ -267,8 +322,10 @@ def _load_batches(
     for loaded in loader:
         if isinstance(loaded, ValueError):
             raise loaded
-        images, labels = loaded
-        yield to_batch(images, labels, device, marked=dataset.samples.is_marked)
+        if skipped is not None:
+            for problem in loaded.skipped:
+                skipped(problem)
+        yield to_batch(loaded.image, loaded.labels, device, marked=dataset.samples.is_marked)
 
 
 def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands it over)
@@ -279,13 +336,14 @@ def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands
 
 def _collate(samples: Sequence[Sample | ValueError]) -> Sample | ValueError:
     """A batch, or the first error among its samples: raised in a worker it would come wrapped in a traceback."""
-    images, labels = [], []
+    sound: list[Sample] = []
     for sample in samples:
         if isinstance(sample, ValueError):
             return sample
-        images.append(sample[0])
-        labels.append(sample[1])
-    return torch.stack(images), torch.stack(labels)
+        sound.append(sample)
+    skipped = tuple(problem for sample in sound for problem in sample.skipped)
+    images, labels = (torch.stack(parts) for parts in list(zip(*sound, strict=True))[:2])
+    return Sample(images, labels, skipped)
 
 
 def sensible_workers(device: torch.device, processes: int = 1) -> int:

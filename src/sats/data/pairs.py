@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from sats.data.index import File
+    from sats.data.index import File, Index
+    from sats.types import OnError
 
 REDUCTIONS: Final = (1, 2, 4, 8)
 """What a JPEG may be decoded to: a half, a quarter, an eighth of its sides."""
@@ -66,7 +67,8 @@ class PairsSource(Source):
     """Pairs of image and mask files, with ``problems`` found when they were paired.
 
     ``cache`` keeps what each holds; ``rebuild`` looks at every file again. DataProblemsError, which says ``where``, for
-    whatever is wrong with any of them.
+    whatever is wrong with any of them; with ``on_error`` "skip", such pairs are left out, unless they are more than
+    half.
     """
 
     def __init__(
@@ -77,15 +79,23 @@ class PairsSource(Source):
         cache: Path,
         where: str,
         rebuild: bool = False,
+        on_error: OnError = "error",
     ) -> None:
         self.classes = labels.classes
         self._labels = labels
-        self._index = index_pairs(pairs, cache, rebuild)
-        self._keys = tuple(pair.key for pair in pairs)
-        self._images = tuple(pair.image for pair in pairs)
-        self._masks = tuple(pair.mask for pair in pairs)
-        if found := [*problems, *self._index.problems, *self._masks_to_mend()]:
+        index = index_pairs(pairs, cache, rebuild)
+        strange = ~labels.known[index.ids]
+        sound = index.sizes[:, 0] > 0
+        sound[index.owners[strange]] = False
+        found = [*problems, *index.problems, *self._masks_to_mend(pairs, index, strange)]
+        if found and (on_error == "error" or 2 * sound.sum() < len(pairs)):
             raise DataProblemsError(found, where)
+        self.skipped = tuple(found)
+        self._index = index.only(sound)
+        used = [pair for pair, is_sound in zip(pairs, sound.tolist(), strict=True) if is_sound]
+        self._keys = tuple(pair.key for pair in used)
+        self._images = tuple(pair.image for pair in used)
+        self._masks = tuple(pair.mask for pair in used)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -129,12 +139,11 @@ class PairsSource(Source):
         present[self._index.owners[known], channels[known]] = True
         return present
 
-    def _masks_to_mend(self) -> list[str]:
-        """Describe each mask that holds ids without a name."""
-        strange = ~self._labels.known[self._index.ids]
+    def _masks_to_mend(self, pairs: Sequence[Pair], index: Index, strange: NDArray[np.bool_]) -> list[str]:
+        """Describe each mask that holds ids without a name, those that are ``strange`` [M] in the ``index``."""
         by_mask: dict[str, list[int]] = {}
-        for owner, value in zip(self._index.owners[strange], self._index.ids[strange], strict=True):
-            by_mask.setdefault(self._masks[owner], []).append(int(value))
+        for owner, value in zip(index.owners[strange], index.ids[strange], strict=True):
+            by_mask.setdefault(pairs[owner].mask, []).append(int(value))
         return [self._without_name(mask, values) for mask, values in by_mask.items()]
 
     def _without_name(self, mask: str, ids: list[int]) -> str:

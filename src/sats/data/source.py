@@ -21,10 +21,11 @@ class Source(ABC):
 
     ``classes[0]`` is the background. Masks hold indices into ``classes``, or IGNORE. A source is opened in the
     main process and read in the loader's workers, so it must survive pickling; it holds paths or seeds, no
-    open files.
+    open files. ``skipped`` says what was left out of it because it cannot be used, a sentence each.
     """
 
     classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:

@@ -67,6 +67,11 @@ class Samples:
         return self.source.size(int(self.indices[position]))
 
     @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out of the source because it cannot be used, a sentence each."""
+        return self.source.skipped
+
+    @property
     def is_marked(self) -> bool:
         """Whether labels may be UNKNOWN."""
         return self.saliency is not None
@@ -85,6 +90,11 @@ class Joined:
     """Several samples as one, ``parts`` one after the other."""
 
     parts: tuple[Samples, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out of the parts' sources because it cannot be used, a sentence each."""
+        return tuple(problem for part in self.parts for problem in part.skipped)
 
     @property
     def is_marked(self) -> bool:
@@ -211,6 +221,12 @@ class Stream:
                     f"No training image for the step that brings {', '.join(self.brings(step))}: leave these out, or "
                     "add images that hold them. (The setting, and what is labelled, decide which images a step sees.)"
                 )
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """What was left out of the images because it cannot be used, a sentence each."""
+        sources = (self.train_source, *(test.source for test in self.tests))
+        return tuple(problem for source in sources for problem in source.skipped)
 
     def domains(self, step: Step) -> tuple[str, ...]:
         """The names of the domains that ``step`` brings; none where classes arrive."""

@@ -47,7 +47,7 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
         images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
         return ScenesSource(split, images, data.image_size, classes=data.classes or None)
     root = Path(data.root).expanduser()
-    return open_data(data.source, root, split, data.classes, data.has_background, data.rebuild_index)
+    return open_data(data.source, root, split, data.classes, data.has_background, data.rebuild_index, data.on_error)
 
 
 def build_stream(
@@ -106,7 +106,7 @@ def open_folder_of(config: RunConfig[Method], number: int, may_be_gone: bool) ->
     data, root = config.data, Path(config.data.folders[number])
     if may_be_gone and not is_there(root, data.train_split):
         return GoneSource(read_classes(root, has_background=data.has_background))
-    return open_folder(root, data.train_split, (), data.has_background, data.rebuild_index)
+    return open_folder(root, data.train_split, (), data.has_background, data.rebuild_index, data.on_error)
 
 
 def open_tests(config: RunConfig[Method], steps: Sequence[int] = ()) -> list[Test]:
@@ -117,8 +117,8 @@ def open_tests(config: RunConfig[Method], steps: Sequence[int] = ()) -> list[Tes
         tests.append(Test(open_source(config, data.test_split)))
     for folder, step in zip(data.folders, steps, strict=True):
         if is_there(Path(folder), data.test_split):
-            source = open_folder(Path(folder), data.test_split, (), data.has_background, data.rebuild_index)
-            tests.append(Test(source, step))
+            settings = (data.has_background, data.rebuild_index, data.on_error)
+            tests.append(Test(open_folder(Path(folder), data.test_split, (), *settings), step))
     return tests
 
 
@@ -147,13 +147,14 @@ def build_extension(config: RunConfig[Method]) -> Extension:
     extends, data = config.extends, config.data
     old, new = config.stream.steps
     has_tests = data.test_split in split_names(Path(data.root))
+    old_data = Path(extends.old_data)
     return Extension(
         train_source=open_source(config, data.train_split),
         tests=open_source(config, data.test_split) if has_tests else None,
         old=old,
         new=new,
         background=extends.background,
-        old_source=open_folder(Path(extends.old_data), data.test_split) if extends.old_data else None,
+        old_source=open_folder(old_data, data.test_split, on_error=data.on_error) if extends.old_data else None,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from sats.files import into_place
+from sats.documents import is_a, read_json
+from sats.errors import RunError
+from sats.files import into_place, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,17 @@ KEPT = 2
 MANIFEST = "checkpoint.json"
 RANDOM, BUFFER = "random.", "buffer."
 """What the names of a process's own tensors begin with."""
+
+
+class _Manifest(TypedDict):
+    """What a checkpoint says about itself."""
+
+    version: int
+    run: str
+    step: int
+    iteration: int
+    processes: NotRequired[int]  # older checkpoints are of one
+    sha256: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
         "step": checkpoint.step,
         "iteration": checkpoint.iteration,
         "processes": checkpoint.processes,
-        "sha256": {path.name: _sha256(path) for path in sorted(beside.iterdir())},
+        "sha256": {path.name: sha256(path) for path in sorted(beside.iterdir())},
     }
     (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     into_place(beside, folder / name)
@@ -89,7 +102,7 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             continue
         try:
             found = _load(path)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 (pickle, torch and safetensors have no common one)
             problems.append(f"The checkpoint {path} is broken ({error}) and was removed; an earlier one is used.")
             shutil.rmtree(path)
             continue
@@ -114,11 +127,13 @@ def _place(path: Path) -> tuple[int, int]:
 
 
 def _load(folder: Path) -> Checkpoint:
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = read_json(folder / MANIFEST)
     if manifest["version"] != VERSION:
         raise ValueError(f"it has format {manifest['version']}, this program reads {VERSION}")
+    if not is_a(manifest, _Manifest):
+        raise ValueError(f"{MANIFEST} lacks something, or has it of another kind")
     for name, expected in manifest["sha256"].items():
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise ValueError(f"{name} has another checksum than when it was written")
     return Checkpoint(
         run=manifest["run"],
@@ -132,6 +147,20 @@ def _load(folder: Path) -> Checkpoint:
             load_file(folder / f"process-{process}.safetensors") for process in range(1, manifest.get("processes", 1))
         ),
     )
+
+
+@contextmanager
+def putting_back(saved: Checkpoint) -> Iterator[None]:
+    """Turn whatever goes wrong while ``saved`` is put into place into one RunError: it is of something else."""
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"The checkpoint after iteration {saved.iteration} of step {saved.step} does not go with this run "
+            f"({str(error).strip().splitlines()[0]:.200}): remove the run's folder checkpoint/ to start the step again."
+        ) from error
 
 
 def random_states() -> dict[str, Tensor]:
@@ -178,8 +207,3 @@ def restore_random(states: dict[str, Tensor]) -> None:
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,8 +12,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from sats.documents import parse_json
 from sats.files import write_text
 from sats.progress import bar
+from sats.words import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +60,7 @@ class Log:
     def say(self, text: str) -> None:
         """Print a line."""
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(verbatim(text), highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str, total: int, done: int = 0) -> Iterator[None]:
@@ -112,7 +114,7 @@ class Log:
         """Drop what was logged after ``iteration`` of ``step``: it will be logged again."""
         if self.quiet or not self.metrics_path.is_file():
             return
-        lines = self.metrics_path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _is_before(line, step, iteration)]
         if len(kept) < len(lines):
             write_text(self.metrics_path, "".join(kept))
@@ -130,7 +132,7 @@ class Log:
 def _is_before(line: str, step: int, iteration: int) -> bool:
     """Whether a line of metrics.jsonl is whole, and of an iteration up to this one."""
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError:  # cut off when the process was killed
+        entry = parse_json(line, "a line of metrics.jsonl")
+        return bool((entry["step"], entry["iteration"]) <= (step, iteration))
+    except (ValueError, TypeError, KeyError):  # cut off when the process was killed
         return False
-    return bool((entry["step"], entry["iteration"]) <= (step, iteration))

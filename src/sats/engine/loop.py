@@ -168,11 +168,12 @@ def restore(learner: Learner, saved: Checkpoint) -> int:
 
     The model and the method's state are loaded before, as they decide what the optimizer holds.
     """
-    learner.optimizer.load_state_dict(saved.optimizer["optimizer"])
-    scaler = learner.run.accelerator.scaler
-    if scaler is not None:
-        scaler.load_state_dict(saved.optimizer["scaler"])
-    restore_own(learner, saved)
+    with checkpoint.putting_back(saved):
+        learner.optimizer.load_state_dict(saved.optimizer["optimizer"])
+        scaler = learner.run.accelerator.scaler
+        if scaler is not None:
+            scaler.load_state_dict(saved.optimizer["scaler"])
+        restore_own(learner, saved)
     return saved.iteration
 
 

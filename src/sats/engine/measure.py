@@ -75,6 +75,7 @@ def _batches(run: Run, samples: Samples | Joined) -> EvaluationBatches:
         build.workers(run.config, run.accelerator.device),
         run.accelerator.device,
         slice(launch.process(), None, launch.processes()),
+        run.skipped,
     )
 
 

@@ -16,6 +16,7 @@ from sats.data.loader import EvaluationBatches
 from sats.data.memory import Exemplar, select
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import TestTransform
+from sats.documents import read_json
 from sats.engine import build, launch, processes
 from sats.engine.run import finished_model
 from sats.files import saving
@@ -95,7 +96,7 @@ def read(folder: RunFolder) -> Memories:
     if not path.is_file():
         return []
     try:
-        return _memories(json.loads(path.read_text(encoding="utf-8")))
+        return _memories(read_json(path))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} cannot be read ({error}): put back what sats wrote, or remove it to choose the memory again."
@@ -105,12 +106,18 @@ def read(folder: RunFolder) -> Memories:
 def _memories(values: dict[str, Any]) -> Memories:
     if values["version"] != VERSION:
         raise ValueError(f"it has format {values['version']}, this program reads {VERSION}")
-    return [[_exemplar(entry) for entry in memory] for memory in values["steps"]]
+    memories = [[_exemplar(entry) for entry in memory] for memory in values["steps"]]
+    for step, memory in enumerate(memories):
+        if any(exemplar.step > step for exemplar in memory):
+            raise ValueError(f"the memory after step {step} has exemplars of later ones")
+    return memories
 
 
 def _exemplar(entry: dict[str, str | int]) -> Exemplar:
-    exemplar = Exemplar(**entry)  # type: ignore[arg-type]  # checked on the next line
-    if not isinstance(exemplar.step, int) or any(Path(name).name != name for name in (exemplar.image, exemplar.mask)):
+    exemplar = Exemplar(**entry)  # type: ignore[arg-type]  # checked on the next lines
+    texts = (exemplar.key, exemplar.image, exemplar.mask)
+    is_one = isinstance(exemplar.step, int) and exemplar.step >= 0 and all(isinstance(text, str) for text in texts)
+    if not is_one or any(Path(name).name != name for name in texts[1:]) or bool(exemplar.image) != bool(exemplar.mask):
         raise ValueError(f"no exemplar: {entry}")
     return exemplar
 
@@ -120,13 +127,22 @@ def _store(run: Run, memories: Memories) -> None:
     folder, last = run.folder, memories[-1]
     with saving(folder.memory_path):
         if run.config.memory.copy:
-            source, places = run.stream.train_source, _places(run.stream.train_source)
-            last = [
-                exemplar if exemplar.image else copy_exemplar(exemplar, source, places[exemplar.key], folder.copies)
-                for exemplar in last
-            ]
+            places = _places(run.stream.train_source)
+            copies = [exemplar if exemplar.image else _copied(run, exemplar, places) for exemplar in last]
+            last = [exemplar for exemplar in copies if exemplar is not None]
         _write(folder, [*memories[:-1], last])
         discard_others(last, folder.copies)
+
+
+def _copied(run: Run, exemplar: Exemplar, places: dict[str, int]) -> Exemplar | None:
+    """The exemplar, copied; None where it cannot be read, and such images are skipped."""
+    try:
+        return copy_exemplar(exemplar, run.stream.train_source, places[exemplar.key], run.folder.copies)
+    except ValueError as error:
+        if run.skipped is None:
+            raise
+        run.skipped(str(error))
+        return None
 
 
 def _write(folder: RunFolder, memories: Memories) -> None:
@@ -214,6 +230,7 @@ def seen_by_model(run: Run, step: Step, samples: Joined) -> NDArray[np.bool_]:
         build.workers(run.config, device),
         device,
         slice(launch.process(), None, launch.processes()),
+        run.skipped,
     )
     seen = torch.zeros(len(samples), step.num_seen, dtype=torch.int64, device=device)
     for places, batch in zip(batches.plan, run.log.follow(batches, "choosing exemplars", len(batches)), strict=True):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from sats.engine import build
+from sats.engine import build, launch
+from sats.engine.skipped import Skipped
 from sats.models.checkpoint import load as load_model
 
 if TYPE_CHECKING:
@@ -43,6 +46,13 @@ class Run:
         """The continual-learning method."""
         return self.config.method
 
+    @cached_property
+    def skipped(self) -> Skipped | None:
+        """What is told of images that cannot be used; None where they end the run."""
+        if self.config.data.on_error == "error":
+            return None
+        return Skipped(self.folder.skipped_path(launch.process()), self.log.say)
+
 
 def finished_model(run: Run, step: Step) -> Segmenter:
     """The saved model that ``step`` ended with, on the CPU."""
@@ -66,9 +76,10 @@ def described_steps(run: Run, learned: Sequence[dict[str, object]]) -> str:
 def make_loader(run: Run, step: Step) -> TrainLoader:
     """This process's batches of ``step``, without exemplars."""
     accelerator = run.accelerator
-    return build.train_loader(
+    loader = build.train_loader(
         run.config, run.stream, step, accelerator.device, accelerator.process_index, accelerator.num_processes
     )
+    return dataclasses.replace(loader, skipped=run.skipped)
 
 
 def one_pass(run: Run, loader: TrainLoader, title: str) -> Iterator[Batch]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sats.config import RunConfig, read_config, to_json
+from sats.documents import is_a, parse_json, read_json
 from sats.evaluation.scores import Scores, read_scores
 from sats.files import into_place, replacing, saving, write_text
 from sats.holding import held, is_held
@@ -25,6 +25,7 @@ CONFIG = "config.json"
 SCORES = "scores.json"
 STEPS = "steps.json"
 STEP = "step-"
+SKIPPED = "skipped"
 MODEL = "model"
 EXTENSION = "run"
 """Within the folder of an extended model: the run that made it."""
@@ -60,6 +61,15 @@ class RunFolder:
         """The exemplars after each finished step."""
         return self.path / "memory.json"
 
+    def skipped_path(self, process: int = 0) -> Path:
+        """Where a process of the run writes down what it left out of the data."""
+        return self.path / (f"{SKIPPED}.jsonl" if process == 0 else f"{SKIPPED}-{process}.jsonl")
+
+    def skipped(self) -> list[str]:
+        """What was left out of the data by any process, because it cannot be used: a sentence each, none twice."""
+        found = [problem for path in sorted(self.path.glob(f"{SKIPPED}*.jsonl")) for problem in read_skipped(path)]
+        return list(dict.fromkeys(found))
+
     @property
     def copies(self) -> Path:
         """Where the exemplars' copies are."""
@@ -81,7 +91,10 @@ class RunFolder:
     def steps(self) -> list[dict[str, object]]:
         """What each step learns, and from how many images; empty while its data was not opened yet."""
         path = self.path / STEPS
-        return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
+        found = read_json(path) if path.is_file() else []
+        if not is_a(found, list[dict[str, int | str | list[str]]]):
+            raise ValueError(f"{path} does not list steps: put back what sats wrote.")
+        return list(found)
 
     def domains(self) -> tuple[tuple[str, ...], ...]:
         """The domains that each step brings, as written down when the run began; empty where there are none."""
@@ -185,7 +198,7 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
 def is_run(path: Path) -> bool:
     """Whether ``path`` holds a run: its config.json names a recipe, where a model's names an architecture."""
     try:
-        settings = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        settings = parse_json((path / CONFIG).read_text(encoding="utf-8"), str(path / CONFIG))
     except OSError:
         return False
     except ValueError:  # broken: a model's has weights beside it; what is wrong with a run's, its reader will say
@@ -229,6 +242,19 @@ def find_model(folder: Path) -> Path:
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is neither a run nor a model folder: it should hold step-0/ or {CONFIG}.")
     return folder
+
+
+def read_skipped(path: Path) -> list[str]:
+    """The sentences in a file that says what was skipped; lines that are none, as a crash may leave one, are passed."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            entry = parse_json(line, "")
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("problem"), str):
+            found.append(entry["problem"])
+    return found
 
 
 def unused_folder(parent: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sats.engine import build, extension, launch, memory, processes, switches
 from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
-from sats.engine.checkpoint import load_newest
+from sats.engine.checkpoint import load_newest, putting_back
 from sats.engine.environment import environment
 from sats.engine.log import Log
 from sats.engine.loop import optimise
@@ -23,11 +23,13 @@ from sats.engine.new_rows import start_new_rows
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
 from sats.engine.run import Run, described_steps, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import SCORES, STEPS, RunFolder
+from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
 from sats.methods.base import begin_step, needs_teacher, prepare_model
 from sats.methods.context import Context
+from sats.models.checkpoint import reading
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
@@ -87,6 +89,9 @@ def begin(run: Run) -> None:
     run.folder.write("environment.json", json.dumps(environment(run.accelerator), indent=2) + "\n")
     adopt(run)
     write_steps(run)
+    if run.skipped is not None:
+        for problem in run.stream.skipped:
+            run.skipped(problem)
 
 
 def write_steps(run: Run) -> None:
@@ -117,7 +122,8 @@ def train_step(run: Run, step: Step) -> None:
 
     run.log.forget_after(step.index, saved.iteration if saved else 0)
     if saved is not None:
-        model.load_state_dict(saved.model)
+        with putting_back(saved):
+            model.load_state_dict(saved.model)
         state = to_device(run, saved.state)
     context = Context(step, model, teacher, state, processes.total)
     if saved is None:
@@ -154,9 +160,11 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
     if step.index == 0:
         model, state = build.first_model(run.config, run.stream), {}
     else:
+        check_sums(run.folder.step(step.index - 1))
         model = finished_model(run, run.stream.steps[step.index - 1])
         stored = run.folder.step(step.index - 1) / STATE
-        state = load_file(stored) if stored.is_file() else {}
+        with reading(str(stored)):
+            state = load_file(stored) if stored.is_file() else {}
     switches.arrange(model, run.config.train)
     return model.to(run.accelerator.device), to_device(run, state)
 
@@ -180,6 +188,7 @@ def save_step(run: Run, context: Context, found: Measurement) -> None:
         write_text(folder / "model" / "README.md", card)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
+        write_sums(folder)
         confusion = {"classes": model.classes, "matrix": found.matrix.tolist()}
         if found.later is not None:
             confusion["matrix of later classes"] = found.later.tolist()

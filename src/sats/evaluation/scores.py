@@ -5,16 +5,35 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
+from sats.documents import is_a, read_json
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+
+
+MEANS = ("all", "old", "old_without_background", "new", "avg", "hiou")
+"""The names of the means over classes."""
+
+
+ROUNDING = 1e-9
+
+
+class _Stored(TypedDict):
+    """What scores.json says."""
+
+    step: int
+    classes: list[str]
+    iou: dict[str, float | None]
+    pixels: dict[str, int]
+    miou: dict[str, float | None]
+    forgetting: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -46,13 +65,35 @@ class Scores:
 
 
 def read_scores(path: Path) -> Scores:
-    """The scores in the file ``path``."""
-    return scores_of(json.loads(path.read_text(encoding="utf-8")))
+    """The scores in the file ``path``; ValueError if it holds none."""
+    values = read_json(path)
+    try:
+        return scores_of(values)
+    except ValueError as error:
+        mend = "put back what sats wrote, or remove its step to train that again"
+        raise ValueError(f"{path} holds no scores: {mend}.") from error
 
 
-def scores_of(values: Mapping[str, Any]) -> Scores:
-    """The scores that JSON's ``values`` hold."""
+def scores_of(values: Any) -> Scores:
+    """The scores that JSON's ``values`` are; ValueError if they are none."""
+    if not _holds_scores(values):
+        raise ValueError("These are no scores.")
     return Scores(**{**values, "classes": tuple(values["classes"])})
+
+
+def _holds_scores(values: object) -> bool:
+    """Whether the JSON ``values`` are what `Scores.to_json` writes: every figure, of known classes, from 0 to 1."""
+    if not is_a(values, _Stored):
+        return False
+    stored = cast("_Stored", values)
+    names = set(stored["classes"])
+    figures = (*stored["iou"].values(), *stored["miou"].values(), *stored["forgetting"].values())
+    return (
+        0 < len(names) == len(stored["classes"])
+        and stored["iou"].keys() == stored["pixels"].keys() == names >= stored["forgetting"].keys()
+        and stored["miou"].keys() == set(MEANS)
+        and all(value is None or -ROUNDING <= value <= 1 + ROUNDING for value in figures)
+    )
 
 
 def compute_scores(

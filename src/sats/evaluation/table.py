@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sats.evaluation.scores import backward_transfer
+from sats.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,11 @@ def percent(value: float | None, sign: str = "") -> str:
     return "-" if value is None else f"{100 * value:{sign}z.1f}"
 
 
+def cell(name: object) -> str:
+    """``name`` in a cell of a terminal's table: no markup, nothing that moves the cursor, at most 80 characters."""
+    return escape(shown(name))
+
+
 def class_table(history: Sequence[Scores]) -> Table:
     """IoU of each class after each step, in percent, and what the class lost since its best."""
     table = Table(title="IoU of each class, %", title_justify="left")
@@ -40,7 +46,7 @@ def class_table(history: Sequence[Scores]) -> Table:
     for name in last.classes:
         cells = [percent(scores.iou[name]) if name in scores.iou else "" for scores in history]
         lost = percent(last.forgetting[name]) if name in last.forgetting else ""
-        table.add_row(escape(name), *cells, lost)
+        table.add_row(cell(name), *cells, lost)
     return table
 
 
@@ -62,4 +68,5 @@ def unmeasured_note(scores: Scores) -> str:
     names = scores.unmeasured
     if not names:
         return ""
-    return f"{len(names)} of {len(scores.classes)} classes have no test pixel and are left out: {', '.join(names)}.\n"
+    listed = ", ".join(map(shown, names))
+    return f"{len(names)} of {len(scores.classes)} classes have no test pixel and are left out: {listed}.\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForSemanticSegmentation,
+    PreTrainedConfig,
 )
 from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
@@ -30,7 +30,7 @@ from sats.types import BACKGROUND, BACKGROUND_NAMES, NOT_LEARNED_YET
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from sats.models.preprocessing import Preprocessing
 
@@ -79,8 +79,10 @@ def stored_config(weights: str) -> PreTrainedConfig:
     register()
     try:
         with _quiet():
-            config: PreTrainedConfig = AutoConfig.from_pretrained(weights)
-    except (OSError, ValueError) as error:
+            settings, _ = PreTrainedConfig.get_config_dict(weights)
+            kernels = _foreign_kernels(settings)
+            config: PreTrainedConfig = AutoConfig.from_pretrained(weights, trust_remote_code=False)
+    except Exception as error:
         if folder.exists():
             raise ValueError(
                 f"{folder / 'config.json'} cannot be read, or is of no model that transformers knows: "
@@ -90,7 +92,23 @@ def stored_config(weights: str) -> PreTrainedConfig:
             f"The weights {weights!r} are neither a model folder here nor could they be fetched from the hub: "
             "give the path of a local folder, or check the name and the connection."
         ) from error
+    if kernels:
+        raise ValueError(
+            f"The weights {weights!r} ask for code from the hub ({kernels[0]!r:.100}), and sats runs none: take that "
+            "out of their config.json."
+        )
     return config
+
+
+def _foreign_kernels(settings: object) -> list[str]:
+    """The implementations, anywhere in a model's settings, that transformers would fetch from the hub and run."""
+    if isinstance(settings, list):
+        return [name for value in settings for name in _foreign_kernels(value)]
+    if not isinstance(settings, dict):
+        return []
+    found = [name for value in settings.values() for name in _foreign_kernels(value)]
+    own = [value for key, value in settings.items() if str(key).endswith("_implementation")]
+    return found + [str(value) for value in own if "/" in str(value)]
 
 
 def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
@@ -142,6 +160,7 @@ def fetch_network(weights: str, config: PreTrainedConfig) -> PreTrainedModel:
             weights,
             dtype=torch.float32,
             use_safetensors=True,
+            trust_remote_code=False,
             output_loading_info=True,
             **without_auxiliary_head(config),
         )
@@ -221,11 +240,11 @@ def reading(what: str) -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().split("\n")[0]
+    except Exception as error:
+        first = f"{str(error).strip() or type(error).__name__}\n".split("\n")[0]
         raise ValueError(
-            f"The model {what!r} cannot be read ({first}): it should be a folder that transformers saved, with its "
-            "weights in safetensors."
+            f"The model {what!r} cannot be read ({first:.300}): it should be a folder that transformers saved, with "
+            "its weights in safetensors."
         ) from error
 
 

@@ -105,6 +105,7 @@ def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Seg
                 num_labels=len(classes),
                 dtype=torch.float32,
                 use_safetensors=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **checkpoint.without_auxiliary_head(stored),

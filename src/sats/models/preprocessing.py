@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sats.documents import read_json
 from sats.types import MEAN, STD
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def read_preprocessing(path: Path | None, model_type: str) -> Preprocessing:
     if path is None:
         return DEFAULTS.get(model_type, Preprocessing())
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        return _parsed(settings)
+        return _parsed(read_json(path))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} cannot be understood ({error}): mend it, or take it away.") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sats.documents import parse_json, read_json
 from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run, open_run
 from sats.methods import method_name
 from sats.types import BACKGROUND
@@ -159,7 +159,7 @@ def read_run(path: Path, name: str) -> RunRecord:
 
 def read_environment(path: Path) -> dict[str, object]:
     """What the run ran on, by name; empty where nobody wrote it down."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def read_confusion(step: Path, num_first: int) -> Matrix | None:
@@ -170,7 +170,7 @@ def read_confusion(step: Path, num_first: int) -> Matrix | None:
     path = step / "confusion.json"
     if not path.is_file():
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
     matrix = np.asarray(values["matrix"], dtype=np.int64)
     if (later := values.get("matrix of later classes")) is not None:
         matrix[num_first:] = np.asarray(later, dtype=np.int64)[num_first:]
@@ -190,7 +190,7 @@ def read_losses(path: Path) -> tuple[LoggedLoss, ...]:
 
 def _read_loss(line: str) -> LoggedLoss | None:
     try:
-        values = json.loads(line)
+        values = parse_json(line, "a line of metrics.jsonl")
         terms = {str(name): float(value) for name, value in values["losses"].items() if math.isfinite(value)}
         speed = values.get("images_per_second")
         return LoggedLoss(int(values["step"]), int(values["iteration"]), terms, float(speed) if speed else None)
