@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -59,3 +60,15 @@ def tiny_segmenter(groups: tuple[int, ...] = (3,), seed: int = 0) -> Segmenter:
     """A tiny segmenter whose classes are called background, class 1, class 2, ..."""
     names = ["background", *(f"class {index}" for index in range(1, sum(groups)))]
     return Segmenter(tiny_network(sum(groups), seed), names, groups)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three small runs on the scenes; leave them as they are."""
+    from test_engine import run, small
+
+    parent = tmp_path_factory.mktemp("runs")
+    for name in ("sats", "joint"):
+        run(parent / name, small(name))
+    run(parent / "finetune", dataclasses.replace(small(), start_from=str(parent / "sats" / "step-0")))
+    return {name: parent / name for name in ("sats", "finetune", "joint")}

@@ -17,6 +17,22 @@ from sats.methods import Method
 from sats.report.html import make_report
 from test_engine import small
 
+HEBREW = "\u05e9\u05dc\u05d5\u05dd"
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(2)>",
+    "line\nbreak\x00\x1b[31m",
+    HEBREW,
+    "\u202eturned",
+    "👩‍👩‍👧‍👦",
+    "x" * 10_000,
+    "wide " * 2_000,
+    "{{ 7 * 7 }}{% raw %}",
+    "a" + "\u0301" * 50,
+    "]]> --> </style></pre></svg>",
+    "%s {0} {name}",
+)
+"""Names that are text, whatever they look like."""
 VOID = {"meta", "img", "wbr", "path", "use", "circle", "rect", "br", "input"}
 
 
