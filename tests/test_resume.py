@@ -195,7 +195,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> N
 
 def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: int) -> int:
     """Run the command, kill it at random moments, resume; returns how many kills hit a run that was learning."""
-    rng = random.Random(seed)  # noqa: S311 (no secret)
+    rng = random.Random(seed)
     (folder.parent / "config.json").write_text(to_json(config))
     words = ["train", "--config", str(folder.parent / "config.json"), "--out", str(folder)]
     hits = 0

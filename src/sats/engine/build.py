@@ -21,7 +21,7 @@ from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
 from sats.methods.base import freezes_encoder
 from sats.models.creation import create
-from sats.types import BACKGROUND
+from sats.types import BACKGROUND, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -194,6 +194,11 @@ def train_samples(config: RunConfig[Method], stream: Stream | Extension, step: S
     samples = stream.train_samples(step)
     if not config.method.uses_saliency:
         return samples
+    if (total := len(stream.names(stream.steps[-1]))) > UNKNOWN:
+        raise ValueError(
+            f"With the background there are {total} classes, and methods that look for objects (ssul) know {UNKNOWN} "
+            "at most, as one id marks objects: choose fewer with --classes, or another method."
+        )
     saliency = open_saliency(config.data.saliency)
     saliency.check(samples.source.key(int(index)) for index in samples.indices)
     return dataclasses.replace(samples, saliency=saliency)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sats.methods.context import Context
     from sats.types import Batch
 
+MENDS = "Lower --lr (or --lr-later), clip gradients with --optim.clip 1, or train with --train.precision no."
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -135,6 +137,7 @@ def log(learner: Learner, position: Position, terms: dict[str, Tensor], images: 
 
 def save(learner: Learner, position: Position) -> None:
     """Write a checkpoint after the iteration at ``position``: the main process does, and the others wait."""
+    check_weights(learner.context.model, position)  # else the run would go on from what is lost
     own = processes.gather(checkpoint.own_state(learner.context.model))
     if launch.is_main():
         write(learner, position, own[1:])
@@ -193,12 +196,23 @@ def restore_own(learner: Learner, saved: Checkpoint) -> None:
         checkpoint.restore_own(context.model, saved.others[process - 1])
 
 
+def check_weights(model: torch.nn.Module, position: Position) -> None:
+    """Stop, naming the first, when weights are no longer finite: a gradient was not, though the loss was."""
+    tensors = dict(model.state_dict())
+    if torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).all():
+        return
+    broken = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())
+    raise RunError(
+        f"Weights are no longer finite in step {position.step} after iteration {position.iteration}: {broken}. {MENDS} "
+        "Go on from the checkpoint before with `sats resume`, or start again."
+    )
+
+
 def check_finite(terms: dict[str, Tensor], position: Position) -> None:
     """Stop, naming the term, when a loss is no longer a finite number."""
     if torch.stack(list(terms.values())).isfinite().all():
         return
     broken = ", ".join(f"{name} = {term.item()}" for name, term in terms.items() if not term.isfinite())
     raise RunError(
-        f"The loss is no longer finite in step {position.step}, iteration {position.iteration}: {broken}. "
-        "Lower --lr (or --lr-later), clip gradients with --optim.clip 1, or train with --train.precision no."
+        f"The loss is no longer finite in step {position.step}, iteration {position.iteration}: {broken}. {MENDS}"
     )
