@@ -154,6 +154,31 @@ def test_runs_that_differ_in_seed_only_are_one_row_with_a_spread(tmp_path: Path)
     assert [(group.name, len(group.runs)) for group in groups] == [("sats", 4), ("mib", 2), ("copy", 1), ("early", 1)]
 
 
+def test_one_experiment_may_be_all_there_is(tmp_path: Path) -> None:
+    page = report(tmp_path, *repeated(tmp_path, "sats", 3))
+    assert "3 runs compared" in page.text
+    assert "Mean and standard deviation of 3 runs that differ in seed" in page.text
+    assert "mean of 3 runs" in page.text
+    assert len(page.table("figures")) == 2
+    assert ["seed", "0", "1", "2"] in page.table("numbers words")
+
+
+def test_orders_may_differ_among_repetitions(tmp_path: Path) -> None:
+    stream = small().stream
+    for method in ("sats", "mib"):
+        for seed, groups in enumerate(
+            (groups_of(3, 1), [["background", "class 4", "class 3", "class 2"], ["class 1"]])
+        ):
+            config = small(method, stream=dataclasses.replace(stream, order_seed=seed))
+            write_run(tmp_path / f"{method}-{seed}", groups, config, seed=seed)
+    runs = sorted(tmp_path.iterdir())
+    page = report(tmp_path, *runs)
+    assert "do not compare" not in page.text
+    assert "differ in seed or class order: mib-0 and mib-1" in page.text
+    assert "mib-0 alone: the runs learn in different orders" in page.text
+    assert "in another order" in report(tmp_path, *runs[1:]).text
+
+
 def test_a_folder_of_runs_is_all_of_them(tmp_path: Path) -> None:
     repeated(tmp_path / "sweep", "sats", 2)
     write_run(tmp_path / "sweep" / "begun", groups_of(3, 1), done=0)
@@ -237,6 +262,8 @@ def test_domains_bring_no_class_and_no_empty_number(tmp_path: Path) -> None:
     assert "mIoU of later steps" not in page.text
     assert "new classes" not in page.text
     assert "a new class" not in page.text
+    assert [row[0] for row in page.table("numbers")[1:]] == ["all classes"]
+    assert "old" not in page.table("figures")[0]
     assert NOTHING not in [cell for row in page.table("figures")[1:] for cell in row]
 
 

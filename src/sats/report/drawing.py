@@ -30,7 +30,9 @@ SMALL, NORMAL = 11.5, 12.0
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ((0, ()), (0, (7, 3)), (0, (1.5, 2.5)), (0, (8, 3, 1.5, 3)), (0, (3, 2)), (0, (12, 3)))
 STYLES: Final = 6
-"""Colours, markers and dashes; of more lines the seventh looks like the first."""
+"""Colours and markers; of more lines with markers the seventh looks like the first, but dashed."""
+MOST_ENDS: Final = 6
+"""Lines whose last values are written beside them; of more they would hide the lines."""
 BOLD, THIN = 2.0, 1.2
 MUTED, INK, LINE, LEVEL = "#000001", "#000002", "#000003", "#000004"
 """Stand for colours of the page, which matplotlib cannot know."""
@@ -147,8 +149,7 @@ def _draw(plot: PlotAxes, series: Series, width: float, is_marked: bool) -> None
     (line,) = plot.plot(x, y, color=colour, linewidth=BOLD, gid=f"line-{number}", clip_on=False)
     if is_marked:
         line.set(marker=MARKERS[style], markersize=7, markeredgewidth=0)
-    else:
-        line.set_linestyle(DASHES[style])
+    line.set_linestyle(DASHES[series.style // STYLES % len(DASHES) if is_marked else style])
 
 
 def _texts(series: Series, decimals: int) -> list[str]:
@@ -167,6 +168,8 @@ def _write_ends(plot: PlotAxes, lines: Sequence[Series], decimals: int) -> None:
     """The last value of each line that goes all across, moved apart so that none is written over another."""
     lowest, highest = plot.get_ylim()
     unit = (HEIGHT - TOP - BOTTOM) / (highest - lowest)
+    if len(lines) > MOST_ENDS:
+        return
     ends = [one.points[-1][1] for one in lines if one.is_level or one.points[-1][0] > 0.9 * plot.get_xlim()[1]]
     heights = apart([(end - lowest) * unit for end in ends], TEXT_HEIGHT, HEIGHT - TOP - BOTTOM)
     for end, height in zip(ends, heights, strict=True):

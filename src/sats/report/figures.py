@@ -76,8 +76,14 @@ def kinds(comparison: Comparison) -> list[Kind]:
 
 def figures(comparison: Comparison) -> list[Column]:
     """The figures after each experiment's last step, those that none has left out."""
-    columns = [_column(comparison, kind) for kind in kinds(comparison)]
+    wanted = [kind for kind in kinds(comparison) if kind.title != "old" or has_old(comparison.groups)]
+    columns = [_column(comparison, kind) for kind in wanted]
     return [column for column in columns if any(text != NOTHING for text in column.texts)]
+
+
+def has_old(groups: Sequence[Group]) -> bool:
+    """Whether there are classes beside the old ones; where domains arrive old classes are all."""
+    return any(group.is_joint or group.first.adds_classes for group in groups)
 
 
 def _common_mean(comparison: Comparison, run: RunRecord) -> float | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sats.types import BACKGROUND, NOT_LEARNED_YET
-from sats.words import percent, shown
+from sats.words import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def _turns(classes: tuple[str, ...], before: NDArray[np.float64], after: NDArray
 
 def background_shift(run: RunRecord) -> list[Shift]:
     """How much of old and new classes each step's model calls background; nothing where there is no background."""
-    if shown(run.last.classes[BACKGROUND]) == NOT_LEARNED_YET:
+    if run.last.classes[BACKGROUND] == NOT_LEARNED_YET:
         return []
     known = [BACKGROUND + 1, *(len(scores.classes) for scores in run.history)]
     return [

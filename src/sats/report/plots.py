@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sats.evaluation.spread import spread
 from sats.report.drawing import Axes, Chart, Series, chart, round_ticks
+from sats.report.figures import has_old
 from sats.words import NOTHING, percent, shown, spread_text
 
 if TYPE_CHECKING:
@@ -45,13 +46,17 @@ def curves(groups: Sequence[Group]) -> list[Chart]:
     return [chart(title, panel, axes) for title, panel in panels.items()]
 
 
+def _shown_curves(groups: Sequence[Group]) -> dict[str, str]:
+    return {figure: title for figure, title in CURVES.items() if figure != "old" or has_old(groups)}
+
+
 def _panels(groups: Sequence[Group]) -> dict[str, list[Series]]:
+    titles = _shown_curves(groups)
     if len(groups) == 1:
-        lines = [_curve(groups[0], figure, name, style) for style, (figure, name) in enumerate(CURVES.items())]
-        return {"mIoU, %": lines}
+        return {"mIoU, %": [_curve(groups[0], *title, style) for style, title in enumerate(titles.items())]}
     return {
         f"{title}, mIoU in %": [_curve(group, figure, group.name, group.index) for group in groups]
-        for figure, title in CURVES.items()
+        for figure, title in titles.items()
     }
 
 
@@ -163,7 +168,7 @@ def curve_numbers(groups: Sequence[Group]) -> Numbers:
     last = max(group.first.last.step for group in groups)
     rows = []
     for group in groups:
-        for figure, label in CURVES.items():
+        for figure, label in _shown_curves(groups).items():
             texts = [spread_text(spread(_values(group, figure, step))) for step in range(len(group.first.history))]
             filled = (*texts, *[""] * (last + 1 - len(texts)))
             if any(text not in ("", NOTHING) for text in filled):
