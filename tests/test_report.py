@@ -275,7 +275,7 @@ def test_a_step_says_how_long_it_trained(tmp_path: Path) -> None:
     ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     costs = report(tmp_path, folder).table("numbers costs")
-    assert costs[1:] == [["0", "21", "4 min 6 s", "0.5"], ["1", "1", "1 s", "6.0"]]
+    assert costs[1:] == [["0", "21", "4 min 6 s", "0.5"], ["1", "1", "1 s", "6.0"], ["all", "22", "4 min 7 s", "0.8"]]
     assert [in_words(seconds) for seconds in (0.4, 59.6, 7384)] == ["0 s", "1 min 0 s", "2 h 3 min"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,31 +15,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """A step's iterations, the time they took in words, and the median speed in images a second."""
+    """The iterations of a step, or of all, the time they took in words, and the median speed in images a second."""
 
-    step: int
+    step: str
     iterations: int
     time: str
     speed: str
 
 
 def costs(run: RunRecord) -> list[Cost]:
-    """What each step's training cost; none where no speed was logged."""
+    """What each step's training cost, and all of it where there are several; none where no speed was logged."""
     by_step: dict[int, list[LoggedLoss]] = {}
     for logged in sorted(run.losses, key=lambda logged: (logged.step, logged.iteration)):
         if logged.speed:
             by_step.setdefault(logged.step, []).append(logged)
-    return [_cost(step, logged, run.config.train.batch_size) for step, logged in by_step.items()]
+    batch_size = run.config.train.batch_size
+    rows = [_cost(str(step), [logged], batch_size) for step, logged in by_step.items()]
+    return [*rows, _cost("all", list(by_step.values()), batch_size)] if len(rows) > 1 else rows
 
 
-def _cost(step: int, logged: Sequence[LoggedLoss], batch_size: int) -> Cost:
-    """Each logged line says how fast the iterations since the line before went."""
-    seconds, done = 0.0, 0
-    for line in logged:
-        seconds += batch_size * (line.iteration - done) / (line.speed or 1.0)
-        done = line.iteration
-    speed = statistics.median(line.speed for line in logged if line.speed)
-    return Cost(step, done, in_words(seconds), f"{speed:.1f}")
+def _cost(title: str, steps: Sequence[Sequence[LoggedLoss]], batch_size: int) -> Cost:
+    iterations = sum(logged[-1].iteration for logged in steps)
+    seconds = sum(_seconds(logged, batch_size) for logged in steps)
+    speed = statistics.median(line.speed for logged in steps for line in logged if line.speed)
+    return Cost(title, iterations, in_words(seconds), f"{speed:.1f}")
+
+
+def _seconds(logged: Sequence[LoggedLoss], batch_size: int) -> float:
+    """How long a step took: each logged line says how fast the iterations since the line before went."""
+    done = [0, *(line.iteration for line in logged)]
+    lines = zip(pairwise(done), logged, strict=True)
+    return sum(batch_size * (now - before) / line.speed for (before, now), line in lines if line.speed)
 
 
 def in_words(seconds: float) -> str:
