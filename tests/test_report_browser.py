@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from reports import HEBREW, HOSTILE, groups_of, write_run
 from sats.engine.run_folder import RunFolder
@@ -116,6 +120,21 @@ def test_a_class_is_asked_for_its_attention(browser: sync_api.Browser, single: P
         chips.nth(1).click()
         assert seen.count() == 0
         assert page.locator(".example").nth(1).locator("figure.attended:visible").count() == 2
+
+
+def test_a_class_may_be_chosen_in_the_ground_truth(browser: sync_api.Browser, single: Path) -> None:
+    with Opened(browser, single) as page:
+        example = page.locator(".example").first
+        chip, truth = example.get_by_role("button").nth(1), example.locator(".truth img")
+        content = base64.b64decode(str(truth.get_attribute("src")).partition(",")[2])
+        colours = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        wanted = [int(part) for part in re.findall(r"\d+", chip.locator(".swatch").evaluate("e => e.style.background"))]
+        row, column = np.argwhere((colours == wanted).all(axis=2))[0] + 5  # within a pixel of 10 x 10
+        size = truth.bounding_box()
+        assert size is not None
+        where = {"x": column * size["width"] / colours.shape[1], "y": row * size["height"] / colours.shape[0]}
+        truth.click(position=where)
+        assert chip.get_attribute("aria-pressed") == "true"
 
 
 def test_several_runs_share_the_slider(browser: sync_api.Browser, several: Path) -> None:

@@ -97,15 +97,32 @@
     examples.forEach(update);
   };
   if (slider) slider.addEventListener("input", move);
+
+  const colourAt = (picture, event) => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(picture, 0, 0);
+    const place = picture.getBoundingClientRect();
+    const across = ((event.clientX - place.left) / place.width) * canvas.width;
+    const down = ((event.clientY - place.top) / place.height) * canvas.height;
+    return `rgb(${pen.getImageData(across, down, 1, 1).data.slice(0, 3).join(", ")})`;
+  };
   for (const example of examples) {
     const chips = Array.from(example.querySelectorAll(".chips button"));
-    for (const chip of chips) {
-      chip.addEventListener("click", () => {
-        const wanted = chip.getAttribute("aria-pressed") !== "true";
-        for (const other of chips) other.setAttribute("aria-pressed", String(wanted && other === chip));
-        update(example);
-      });
-    }
+    const choose = (chip) => {
+      const wanted = chip.getAttribute("aria-pressed") !== "true";
+      for (const other of chips) other.setAttribute("aria-pressed", String(wanted && other === chip));
+      update(example);
+    };
+    for (const chip of chips) chip.addEventListener("click", () => choose(chip));
+    const truth = example.querySelector(".truth img");
+    if (!chips.length || !truth) continue;
+    truth.addEventListener("click", (event) => {
+      const colour = colourAt(truth, event);
+      const chip = chips.find((one) => one.querySelector(".swatch").style.backgroundColor === colour);
+      if (chip) choose(chip);
+    });
   }
   move();
 }
