@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import shutil
 import struct
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 from conftest import tiny_segmenter
+from sats.api import start
 from sats.cli import main
 from sats.commands.tables import show, show_skipped
 from sats.data.index import image_size, read_image, read_mask
@@ -28,6 +32,7 @@ from sats.errors import RunError
 from sats.evaluation.scores import compute_scores
 from sats.evaluation.table import class_table
 from sats.models.checkpoint import load, save, stored_config
+from sats.progress import bar
 from test_engine import run, small
 
 # --- code in a checkpoint ---------------------------------------------------------------------------------------------
@@ -211,6 +216,21 @@ def test_messages_have_no_control_characters(tmp_path: Path, capsys: pytest.Capt
     assert main(["evaluate", str(tmp_path / "\x1b[2Jmodel")]) == 2
     assert main(["\x1b[2Jcommand"]) == 2
     assert is_harmless(capsys.readouterr().err)
+
+
+def test_somebody_elses_configuration_makes_a_run_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = start(dataclasses.replace(small(), recipe="../../up\x1b[2J/and away"))
+    assert folder.path.parent == Path("runs")
+    assert (tmp_path / "runs" / "..-..-up-2J-and-away-5-5-finetune-seed0" / "config.json").is_file()
+
+
+def test_a_bar_shows_its_title_as_it_is() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with bar(console) as shown:
+        shown.add_task("decoding [/]", total=3)
+        shown.refresh()
+    assert "decoding [/]" in console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
 
 
 def test_model_cards_hold_names_as_text() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 LOADING = "loading torch"
 """What a terminal shows meanwhile."""
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
 def train(config: RunConfig[Method], out: Path | str = "") -> list[Scores]:
@@ -115,7 +117,8 @@ def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
     config = with_first_folder(config)
     protocol = "steps" if config.stream.steps or config.data.folders else config.stream.protocol
     name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
-    path = Path(out).expanduser() if out else unused_folder(Path("runs"), name)
+    safe = NOT_IN_NAMES.sub("-", name)  # the configuration may be somebody else's
+    path = Path(out).expanduser() if out else unused_folder(Path("runs"), safe)
     return create_run(path, absolute_paths(config))
 
 

@@ -317,9 +317,9 @@ def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
     values = parse_json(text, where)
     if not isinstance(values, dict) or not isinstance(values.get("method"), dict):
         raise ValueError(f"{where} is no run's configuration: it has no method.")
-    name = values["method"].pop("name", None)
+    name = str(values["method"].pop("name", None))
     if name not in METHODS:
-        raise ValueError(f"{where}: {unknown('method', str(name), METHODS)}")
+        raise ValueError(f"{where}: {unknown('method', name, METHODS)}")
     return typing.cast("RunConfig[Method]", _build(RunConfig, values, where, {"method": METHODS[name]}))
 
 

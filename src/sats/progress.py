@@ -20,7 +20,7 @@ SECONDS_BEFORE_BAR = 1.0
 def bar(console: Console) -> Progress:
     """A bar on ``console``: what is done, how much of it, the time left. Gone when it is finished."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("ETA"),
@@ -42,7 +42,7 @@ def bytes_bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
     """A function to call with the bytes just done, of about ``total``; they get a bar, on a terminal."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         DownloadColumn(),
         TimeRemainingColumn(compact=True),
