@@ -47,7 +47,10 @@ MOST_MEMORY = 24 * 2**30
 
 @dataclass(frozen=True)
 class Kind:
-    """Files to make wrong, below a copy of the corpus, and the command that then reads them."""
+    """Files to make wrong, below a copy of the corpus, and the command that then reads them.
+
+    ``weight`` is its share of all mutants; those of 0, which take longer, are tried where they are asked for.
+    """
 
     name: str
     files: tuple[str, ...]
@@ -55,6 +58,7 @@ class Kind:
     weight: int = 1
 
 
+DATA = ("data/classes.txt", "data/masks/*/*", "data/images/*/*")
 IN_RUN = tuple(
     f"run/{name}"
     for name in (
@@ -102,7 +106,7 @@ KINDS = (
     Kind("report", IN_RUN, "report {root}/run --images 0 --out {root}/report.html", 6),
     Kind("runs", IN_RUN, "runs {root}", 4),
     Kind("images", ("pictures/*",), "predict {root}/run {file} --out {root}/out", 4),
-    Kind("data", ("data/classes.txt", "data/masks/*/*", "data/images/*/*"), "data check {root}/data --protocol 1-1", 6),
+    Kind("data", DATA, "data check {root}/data --protocol 1-1", 6),
     Kind("skip", ("data/masks/val/*", "data/images/val/*"), "evaluate {root}/run --on-error skip", 2),
     Kind("evaluate", (*MODEL, "run/config.json", "run/steps.json"), "evaluate {root}/run", 3),
     Kind("extend", MODEL, "extend {root}/run/step-1/model --data {root}/new", 2),  # ends where it asks for --out
@@ -114,6 +118,14 @@ KINDS = (
     Kind("archive", ("archives/*.zip",), "data prepare ccp --from {file} --out {root}/out", 2),
     Kind("checkpoint", CHECKPOINT, "resume {root}/stopped"),
     Kind("resume", STOPPED, "resume {root}/stopped"),
+    Kind("pictures", (*IN_RUN, *MODEL, *DATA), "report {root}/run --images 2 --out {root}/report.html", 0),
+    Kind("show", DATA, "data show {root}/data --out {root}/sheet.png", 0),
+    Kind(
+        "go on",
+        (*IN_RUN, "run/memory/*", "run/step-1/sums.json", *MODEL),
+        "train --from {root}/run --step {root}/new --epochs 1 --epochs-later 1 --out {root}/more",
+        0,
+    ),
 )
 
 
@@ -138,7 +150,7 @@ class Outcome:
 
 def plan(mutants: int, first: int = 0, only: str = "") -> Iterator[tuple[Kind, int]]:
     """The kinds and numbers of ``mutants`` mutants: each kind by its weight, evenly mixed."""
-    wheel = [kind for kind in KINDS for _ in range(kind.weight) if only in ("", kind.name)]
+    wheel = [kind for kind in KINDS if kind.name == only] or [kind for kind in KINDS for _ in range(kind.weight)]
     random.Random(0).shuffle(wheel)
     for number in range(first, first + mutants):
         yield wheel[number % len(wheel)], number

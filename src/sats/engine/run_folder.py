@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from sats.config import RunConfig, read_config, to_json
 from sats.documents import is_a, parse_json, read_json
@@ -29,6 +29,14 @@ SKIPPED = "skipped"
 MODEL = "model"
 EXTENSION = "run"
 """Within the folder of an extended model: the run that made it."""
+
+
+class _Described(TypedDict):
+    """What steps.json says of a step."""
+
+    learns: list[str]
+    images: int
+    domains: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class RunFolder:
         """What each step learns, and from how many images; empty while its data was not opened yet."""
         path = self.path / STEPS
         found = read_json(path) if path.is_file() else []
-        if not is_a(found, list[dict[str, int | str | list[str]]]):
+        if not is_a(found, list[_Described]):
             raise ValueError(f"{path} does not list steps: put back what sats wrote.")
         return list(found)
 
