@@ -232,6 +232,9 @@ def test_flows_follow_pixels_from_step_to_step(tmp_path: Path) -> None:
     assert page.table("turns")[1] == ["1", "cat", "cownew", "40.0", "+40.0"]
     assert page.table("fates")[2] == ["1", "after", "", "35.0", "30.0", "20.0", "15.0"]
     assert ["classes the step learned", "10.0", "60.0"] in page.table("numbers", 1)
+    virtual = [[[9, 0], [0, 5]], [[9, 0, 0], [0, 5, 0], [0, 1, 4]]]
+    never = write_run(tmp_path / "never", [["background: not learned yet", "cat"], ["cow"]], matrices=virtual)
+    assert "Background shift" not in report(tmp_path, never).text
     (folder / "step-0" / "confusion.json").unlink()
     page = report(tmp_path, folder)
     assert "Which class turned into which" not in page.text

@@ -22,7 +22,7 @@ from sats.report import gallery
 from sats.report.comparison import class_colours
 from sats.report.gallery import choose
 from sats.report.gather import gather
-from sats.report.pictures import GAINED, LOST, RIGHT, WRONG, changes, picture_size, shades
+from sats.report.pictures import GAINED, LOST, RIGHT, STRONGEST, WRONG, changes, picture_size, shades
 
 
 def test_images_are_chosen_to_show_many_classes() -> None:
@@ -54,7 +54,7 @@ def test_truth_and_predictions_are_maps_in_the_classes_of_the_last_step(
     classes = len(np.setdiff1d(source.mask(index), [0, 255]))
     kinds = [picture.mode for picture in drawn]
     assert kinds[:6] == ["RGB", "RGB", "P", "P", "P", "P"]  # photo (as a background, too), truth, two steps, change
-    assert kinds[6 : 6 + 2 * classes] == ["LA"] * 2 * classes
+    assert kinds[6 : 6 + 2 * classes] == ["RGBA"] * 2 * classes
     enlarged = np.kron(source.mask(index), np.ones((10, 10))).astype(np.uint8)  # 32 pixels a side, to 320
     truth, before, after, change = (np.asarray(picture) for picture in drawn[2:6])
     assert np.array_equal(truth, enlarged)
@@ -68,11 +68,11 @@ def test_changes_are_told_against_the_truth() -> None:
     assert changes(truth, before, after).tolist() == [[RIGHT, LOST, GAINED, WRONG, RIGHT]]
 
 
-def test_attention_is_brightest_where_most_is_attended_to() -> None:
+def test_attention_is_strongest_where_most_is_attended_to() -> None:
     maps = [np.array([[0.1, 0.4]], np.float32), np.array([[0.2, 0.2]], np.float32)]
-    alphas = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))[..., 1] for uri in shades(maps)]
-    assert alphas[0][0, 1] == 0
-    assert alphas[0][0, 0] > alphas[1][0, 0] == alphas[1][0, 1] > 0
+    alphas = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))[..., 3] for uri in shades(maps)]
+    assert alphas[0][0, 1] == round(255 * STRONGEST)
+    assert 0 == alphas[0][0, 0] < alphas[1][0, 0] == alphas[1][0, 1] < alphas[0][0, 1]
 
 
 def test_attention_is_pooled_as_the_transfer_pools_it() -> None:

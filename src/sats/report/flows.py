@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sats.types import BACKGROUND, NOT_LEARNED_YET
+from sats.types import BACKGROUND
 from sats.words import percent
 
 if TYPE_CHECKING:
@@ -125,15 +125,14 @@ def _turns(classes: tuple[str, ...], before: NDArray[np.float64], after: NDArray
 
 
 def background_shift(run: RunRecord) -> list[Shift]:
-    """How much of old and new classes each step's model calls background; nothing where there is no background."""
-    if run.last.classes[BACKGROUND] == NOT_LEARNED_YET:
-        return []
+    """How much of old and new classes each step's model calls background; nothing where none ever does."""
     known = [BACKGROUND + 1, *(len(scores.classes) for scores in run.history)]
-    return [
+    shifts = [
         Shift(scores.step, _background(matrix, BACKGROUND + 1, old), _background(matrix, old, len(matrix)))
         for scores, matrix, old in zip(run.history, run.confusions, known[:-1], strict=True)
         if matrix is not None
     ]
+    return shifts if any(shift.old or shift.new for shift in shifts) else []
 
 
 def _background(matrix: Matrix, first: int, end: int) -> float | None:

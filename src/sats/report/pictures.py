@@ -31,8 +31,10 @@ RIGHT, LOST, GAINED, WRONG = range(4)
 CHANGES = ("right", "lost", "gained", "wrong")
 CHANGE_COLOURS = ((255, 255, 255), (213, 94, 0), (0, 114, 178), (70, 70, 70))
 """Vermilion and blue are told apart with any kind of colour vision. What is right both times is seen through."""
-SHADE = 0.85
-"""How dark it is where nothing is attended to."""
+VIOLET, STRONGEST = (110, 20, 150), 0.88
+"""What is attended to, and how much it covers the photo where it is most."""
+STRONGEST_FROM = 0.98
+"""The share of places that are attended to less than the strongest."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,21 @@ def changes(truth: Labels, before: Labels, after: Labels) -> Labels:
 
 
 def shades(maps: Sequence[NDArray[np.float32]]) -> list[str]:
-    """Attention maps [h, w] as shades to lay over a photo: clear at the most attended place of all of them."""
-    most = max(float(one.max()) for one in maps) or 1.0
-    return [_shade(one / most) for one in maps]
+    """Attention maps [h, w] as violet to lay over a photo: from clear where it is least to strong where it is most.
+
+    The scale is that of all maps together. Most is a quantile: a single key may draw so much attention that in
+    proportion nothing else would be seen.
+    """
+    values = np.concatenate([one.ravel() for one in maps])
+    least, most = float(values.min()), float(np.quantile(values, STRONGEST_FROM))
+    return [_shade(np.clip((one - least) / max(most - least, 1e-9), 0, 1)) for one in maps]
 
 
-def _shade(attended: NDArray[np.float32]) -> str:
-    alpha = (255 * SHADE * (1 - attended)).round().astype(np.uint8)
-    return _png(Image.merge("LA", [Image.new("L", (alpha.shape[1], alpha.shape[0])), Image.fromarray(alpha)]))
+def _shade(strength: NDArray[np.float32]) -> str:
+    alpha = Image.fromarray((255 * STRONGEST * strength).round().astype(np.uint8))
+    picture = Image.new("RGB", alpha.size, VIOLET)
+    picture.putalpha(alpha)
+    return _png(picture)
 
 
 def present(labels: Labels, classes: tuple[str, ...]) -> list[str]:
