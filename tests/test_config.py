@@ -67,6 +67,8 @@ def test_any_settings_survive_json(
         (("train", "accumulation"), 5, "equal parts"),
         (("data",), [], "DataConfig"),
         (("data", "classes"), "a,b", "classes"),
+        (("data", "classes"), ["a", 3], "classes"),
+        (("method", "name"), ["sats"], "There is no method"),
         (("seed",), -1, "at least 0"),
         (("train", "epochs_later"), -1, "at least 0"),
         (("train", "resize"), 5, "at least 32"),

@@ -125,6 +125,17 @@ def test_weights_that_changed_on_the_disk_are_not_trained_on(name: str, tmp_path
     assert folder.is_finished()
 
 
+def test_a_model_whose_classes_were_renamed_is_not_gone_on_from(tmp_path: Path) -> None:
+    config = small()
+    run(tmp_path / "run", config)
+    folder = RunFolder(tmp_path / "run")
+    shutil.rmtree(folder.step(1))
+    path = folder.step(0) / "model" / "config.json"
+    change(path, id2label={**json.loads(path.read_text())["id2label"], "1": "other"})
+    with pytest.raises(ValueError, match=r"model knows the classes background, other, .* has learned background, zero"):
+        train(config, folder, Log(folder.metrics_path))
+
+
 # --- files out of all proportion --------------------------------------------------------------------------------------
 
 

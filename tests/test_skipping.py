@@ -17,9 +17,11 @@ from PIL import Image
 from fakes import FakeSource, names
 from sats.cli import main
 from sats.config import RunConfig
+from sats.data.copies import CopySource
 from sats.data.folder import open_folder
 from sats.data.index import image_size, read_image
 from sats.data.loader import EvaluationBatches, TrainLoader
+from sats.data.memory import Exemplar
 from sats.data.pairs import DataProblemsError
 from sats.data.stream import Joined, Samples
 from sats.data.transforms import TestTransform, TrainTransform
@@ -94,6 +96,15 @@ def test_no_mask_with_an_unknown_id_is_ever_read(data: Path) -> None:
     paint(data / "masks/train/03.png", 3)  # changed since it was indexed
     with pytest.raises(ValueError, match="holds the id 3"):
         source.stored_mask(3)
+
+
+def test_no_copy_with_an_unknown_id_is_ever_read(data: Path) -> None:
+    exemplar = Exemplar("train/03", 0, "03.png", "03.png")
+    source = CopySource(data / "masks" / "train", (exemplar,), ("background", "cat", "dog"))
+    assert source.mask(0).max() == 2
+    paint(data / "masks/train/03.png", 3)
+    with pytest.raises(ValueError, match="holds the id 3, which is no class"):
+        source.mask(0)
 
 
 def test_more_than_half_are_not_single_broken_images(data: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from sats.engine import build, launch
 from sats.engine.skipped import Skipped
 from sats.models.checkpoint import load as load_model
+from sats.words import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,9 +56,16 @@ class Run:
 
 
 def finished_model(run: Run, step: Step) -> Segmenter:
-    """The saved model that ``step`` ended with, on the CPU."""
+    """The saved model that ``step`` ended with, on the CPU; ValueError if it knows other classes."""
     groups = [earlier.num_new for earlier in run.stream.steps[: step.index + 1]]
-    return load_model(run.folder.step(step.index) / "model", groups)
+    folder = run.folder.step(step.index) / "model"
+    model, wanted = load_model(folder, groups), run.stream.names(step)
+    if model.classes != wanted:
+        raise ValueError(
+            f"{folder} knows the classes {names(model.classes)}, and its step has learned {names(wanted)}: put back "
+            "the model that sats wrote, or the names of the data's classes."
+        )
+    return model
 
 
 def described_steps(run: Run, learned: Sequence[dict[str, object]]) -> str:
