@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportArguments:
-    """Write one HTML file about a run, or several compared: figures, curves, pictures. Or their numbers as a table."""
+    """Write one HTML file about a run, or several compared; or their numbers alone."""
 
     runs: Annotated[
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="")
@@ -25,8 +25,8 @@ class ReportArguments:
     """The runs' folders, or a folder that holds runs."""
     out: str = ""
     """The file to write. Default: report.html in the run, or in the folder that holds the runs."""
-    format: Format = "html"
-    """A page; or numbers alone: Markdown tables, CSV for spreadsheets, LaTeX tables (booktabs)."""
+    format: Annotated[Format, tyro.conf.arg(metavar="KIND")] = "html"
+    """html: a page. Numbers alone: md (Markdown), csv (for spreadsheets), tex (LaTeX with booktabs)."""
     images: int = 4
     """Test images to show with predictions on the page; 0 for none, which is faster."""
 
