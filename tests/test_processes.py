@@ -31,6 +31,7 @@ from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Log
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder, create_run
+from sats.engine.sums import write_sums
 from sats.engine.train import train
 from sats.methods import METHODS
 from sats.methods.pseudo_labelling import THRESHOLDS
@@ -245,6 +246,7 @@ def counted_by_one(step: Path, to: Path) -> Path:
     counted = {name: value * (2 if name.endswith("num_batches_tracked") else 1) for name, value in stored.items()}
     assert any(name.endswith("num_batches_tracked") for name in counted)
     save_file(counted, to / "model" / "model.safetensors", {"format": "pt"})
+    write_sums(to)
     return to
 
 
