@@ -318,8 +318,10 @@ def interrupted(config: RunConfig[Method], run: RunFolder, at: int) -> list[str]
 class StoppingInStep1(Log):
     """A log that presses Ctrl-C, in the second process alone, after the second update of step 1."""
 
-    def iteration(self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int) -> None:
-        super().iteration(position, losses, rates, images)
+    def iteration(
+        self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int, memory: int
+    ) -> None:
+        super().iteration(position, losses, rates, images, memory)
         if launch.process() == 1 and (position.step, position.iteration) == (1, 2):
             signal.raise_signal(signal.SIGINT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -238,3 +239,19 @@ def test_a_fault_of_ours_is_not_blamed_on_the_user(
     monkeypatch.setattr("sats.api.create_run", fault)
     assert main(["train", "scenes", "--out", str(tmp_path / "run")]) == 1
     assert "may be a fault of sats" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("written", "told"), [("9.9.9", True), (version("sats"), False), (None, False)])
+def test_settings_of_another_version_are_refused_with_its_name(
+    finished_run: Path, written: str | None, told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantum": 1}))
+    environment = json.loads((folder / "environment.json").read_text())
+    environment["packages"]["sats"] = written
+    (folder / "environment.json").write_text(json.dumps(environment if written else {}))
+    assert main(["resume", str(folder)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "quantum" in said
+    assert ("The run was written by sats 9.9.9" in said) == told

@@ -270,15 +270,24 @@ def test_domains_bring_no_class_and_no_empty_number(tmp_path: Path) -> None:
     assert NOTHING not in [cell for row in page.table("figures")[1:] for cell in row]
 
 
-def test_a_step_says_how_long_it_trained(tmp_path: Path) -> None:
+def test_a_step_says_how_long_it_trained_and_in_what_memory(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", groups_of(3, 1))
     lines = [
-        {"step": step, "iteration": iteration, "losses": {"loss": 1.0}, "images_per_second": speed}
-        for step, iteration, speed in ((0, 1, 1.0), (0, 11, 0.5), (0, 21, 0.5), (1, 1, 6.0))
+        {"step": step, "iteration": iteration, "losses": {"loss": 1.0}, "images_per_second": speed, **memory}
+        for step, iteration, speed, memory in (
+            (0, 1, 1.0, {"memory_mib": 700}),
+            (0, 11, 0.5, {"memory_mib": 1200}),
+            (0, 21, 0.5, {"memory_mib": 900}),
+            (1, 1, 6.0, {}),  # of a run from before memory was logged
+        )
     ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     costs = report(tmp_path, folder).table("numbers costs")
-    assert costs[1:] == [["0", "21", "4 min 6 s", "0.5"], ["1", "1", "1 s", "6.0"], ["all", "22", "4 min 7 s", "0.8"]]
+    assert costs[1:] == [
+        ["0", "21", "4 min 6 s", "0.5", "1,200"],
+        ["1", "1", "1 s", "6.0", NOTHING],
+        ["all", "22", "4 min 7 s", "0.8", "1,200"],
+    ]
     assert [in_words(seconds) for seconds in (0.4, 59.6, 7384)] == ["0 s", "1 min 0 s", "2 h 3 min"]
 
 

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
 if TYPE_CHECKING:
@@ -25,3 +26,10 @@ def environment(accelerator: Accelerator) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "command": sys.argv,
     }
+
+
+def memory_in_use(device: torch.device) -> int:
+    """MiB: the most that tensors took on a GPU so far; elsewhere, what the main process takes now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    return int(psutil.Process().memory_info().rss) >> 20

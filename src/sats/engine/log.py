@@ -90,8 +90,13 @@ class Log:
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0])
 
-    def iteration(self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int) -> None:
-        """Log an iteration: ``images`` were learned from since the last logged one, at these losses and rates."""
+    def iteration(
+        self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int, memory: int
+    ) -> None:
+        """Log an iteration, at these losses and rates.
+
+        ``images`` were learned from since the last logged one; ``memory`` is what training takes, in MiB.
+        """
         if self.quiet:
             return
         now = time.perf_counter()
@@ -105,6 +110,7 @@ class Log:
             "total": sum(losses.values()),
             "lr": rates,
             "images_per_second": round(speed, 2),
+            "memory_mib": memory,
         }
         with self.metrics_path.open("a", encoding="utf-8") as metrics:
             metrics.write(json.dumps(line) + "\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sats.engine import checkpoint, launch, processes
+from sats.engine.environment import memory_in_use
 from sats.engine.frozen_encoder import FrozenEncoder, frozen_encoder
 from sats.engine.interrupt import deferred_interrupts
 from sats.engine.log import Position
@@ -132,7 +133,8 @@ def log(learner: Learner, position: Position, terms: dict[str, Tensor], images: 
     """Write down the terms, their mean over all processes, and the learning rates of an iteration."""
     rates = {group["name"]: group["lr"] for group in learner.optimizer.param_groups}
     values = processes.mean(torch.stack(list(terms.values()))).tolist()
-    learner.run.log.iteration(position, dict(zip(terms, values, strict=True)), rates, images)
+    memory = memory_in_use(learner.run.accelerator.device)
+    learner.run.log.iteration(position, dict(zip(terms, values, strict=True)), rates, images, memory)
 
 
 def save(learner: Learner, position: Position) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from sats.config import RunConfig, read_config, to_json
@@ -13,6 +14,7 @@ from sats.documents import is_a, parse_json, read_json
 from sats.evaluation.scores import Scores, read_scores
 from sats.files import into_place, replacing, saving, write_text
 from sats.holding import held, is_held
+from sats.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sats.methods import Method
 
 CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
 SCORES = "scores.json"
 STEPS = "steps.json"
 STEP = "step-"
@@ -128,8 +131,21 @@ class RunFolder:
         return hashlib.sha256(self.config_path.read_bytes()).hexdigest()
 
     def config(self) -> RunConfig[Method]:
-        """The run's settings."""
-        return read_config(self.config_path)
+        """The run's settings; a ValueError says which other version of sats wrote them, if one did."""
+        try:
+            return read_config(self.config_path)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._other_version()}") from error
+
+    def _other_version(self) -> str:
+        """A sentence on the version that wrote this run, where it is not this one; empty where that is not known."""
+        try:
+            written = read_json(self.path / ENVIRONMENT)["packages"]["sats"]
+        except (ValueError, KeyError, TypeError):
+            return ""
+        here = version("sats")
+        mend = "read it with that version"
+        return "" if written == here else f" The run was written by sats {shown(written)}, this is {here}: {mend}."
 
     def scores(self) -> list[Scores]:
         """The scores of the finished steps, in order."""

@@ -22,7 +22,7 @@ from sats.engine.measure import measure
 from sats.engine.new_rows import start_new_rows
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
 from sats.engine.run import Run, described_steps, finished_model, make_loader, one_pass, seed_everything
-from sats.engine.run_folder import SCORES, STEPS, RunFolder
+from sats.engine.run_folder import ENVIRONMENT, SCORES, STEPS, RunFolder
 from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
 from sats.evaluation.scores import Scores, compute_scores
@@ -86,7 +86,7 @@ def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extens
 
 def begin(run: Run) -> None:
     """Write down what the run runs on and what it learns; take over a step 0 where one is named."""
-    run.folder.write("environment.json", json.dumps(environment(run.accelerator), indent=2) + "\n")
+    run.folder.write(ENVIRONMENT, json.dumps(environment(run.accelerator), indent=2) + "\n")
     adopt(run)
     write_steps(run)
     if run.skipped is not None:

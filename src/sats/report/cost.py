@@ -1,4 +1,4 @@
-"""How long each step trained, as far as metrics.jsonl tells."""
+"""How long each step trained, and what memory that took, as far as metrics.jsonl tells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from sats.words import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cost:
-    """The iterations of a step, or of all, the time they took in words, and the median speed in images a second."""
+    """The iterations of a step, or of all, the time they took in words, the median speed in images a second.
+
+    ``memory`` is the most that was logged, in MiB.
+    """
 
     step: str
     iterations: int
     time: str
     speed: str
+    memory: str
 
 
 def costs(run: RunRecord) -> list[Cost]:
@@ -38,7 +44,8 @@ def _cost(title: str, steps: Sequence[Sequence[LoggedLoss]], batch_size: int) ->
     iterations = sum(logged[-1].iteration for logged in steps)
     seconds = sum(_seconds(logged, batch_size) for logged in steps)
     speed = statistics.median(line.speed for logged in steps for line in logged if line.speed)
-    return Cost(title, iterations, in_words(seconds), f"{speed:.1f}")
+    memory = max((line.memory for logged in steps for line in logged if line.memory), default=None)
+    return Cost(title, iterations, in_words(seconds), f"{speed:.1f}", NOTHING if memory is None else f"{memory:,}")
 
 
 def _seconds(logged: Sequence[LoggedLoss], batch_size: int) -> float:

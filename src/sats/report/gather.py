@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sats.documents import parse_json, read_json
-from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run, open_run
+from sats.engine.run_folder import CONFIG, ENVIRONMENT, EXTENSION, RunFolder, is_run, open_run
 from sats.methods import method_name
 from sats.types import BACKGROUND
 
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoggedLoss:
-    """The weighted terms of the loss, by name, at an iteration of a step, and the images learned from a second."""
+    """The weighted terms of the loss, by name, at an iteration of a step; images learned from a second, MiB taken."""
 
     step: int
     iteration: int
     terms: dict[str, float]
     speed: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def read_run(path: Path, name: str) -> RunRecord:
     config = folder.config()
     try:
         history, num_steps, domains = folder.scores(), folder.num_steps(), folder.domains()
-        environment = read_environment(folder.path / "environment.json")
+        environment = read_environment(folder.path / ENVIRONMENT)
         confusions = tuple(read_confusion(folder.step(scores.step), len(history[0].classes)) for scores in history)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
@@ -193,6 +194,13 @@ def _read_loss(line: str) -> LoggedLoss | None:
         values = parse_json(line, "a line of metrics.jsonl")
         terms = {str(name): float(value) for name, value in values["losses"].items() if math.isfinite(value)}
         speed = values.get("images_per_second")
-        return LoggedLoss(int(values["step"]), int(values["iteration"]), terms, float(speed) if speed else None)
+        memory = values.get("memory_mib")
+        return LoggedLoss(
+            int(values["step"]),
+            int(values["iteration"]),
+            terms,
+            float(speed) if speed else None,
+            int(memory) if memory else None,
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
