@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -470,6 +471,29 @@ def torchrun(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "sats", *words]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_processes_stop_when_their_launcher_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    parent = [7]
+    monkeypatch.setattr(launch.os, "getppid", lambda: parent[0])
+    monkeypatch.setattr(launch.os, "kill", lambda *words: told.append(words))
+    monkeypatch.setattr(launch, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(launch, "PATIENCE", 0.05)
+    monkeypatch.setenv(launch.LAUNCHER, "7")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    before = threading.active_count()
+    launch.stop_with_launcher()  # not one of several: nothing watches
+    assert threading.active_count() == before
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    launch.stop_with_launcher()
+    time.sleep(0.1)
+    assert not told
+    parent[0] = 1
+    end = time.monotonic() + 10
+    while len(told) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert told == [(os.getpid(), signal.SIGTERM), (os.getpid(), signal.SIGKILL)]
 
 
 def wait_for_iteration(folder: RunFolder, iteration: int) -> None:

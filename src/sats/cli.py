@@ -120,6 +120,7 @@ def _start(words: list[str], is_shared: bool) -> None:
         launch.refuse_lone_process()
     if is_shared and (number := _take_processes(words)) > 1:
         launch.start_processes(words, number)
+    launch.stop_with_launcher()
     module, function = COMMANDS[words[0]]
     getattr(import_module(module), function)(words[1:])
 

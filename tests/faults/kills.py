@@ -13,6 +13,7 @@ differ.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import random
@@ -25,6 +26,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 COMMON = [
     "--images",
@@ -44,6 +47,9 @@ COMMON = [
     "--train.log-every",
     "1",
 ]
+PR_SET_CHILD_SUBREAPER = 36
+PATIENCE = 60.0
+"""Seconds."""
 SAME = ("*.safetensors", "scores.json", "confusion.json", "memory.json", "steps.json")
 
 
@@ -88,11 +94,26 @@ def run(words: list[str], seconds: float | None = None) -> bool:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            wait_for_children()
             return True
         if code:
             said.seek(0)
             raise RuntimeError(f"{' '.join(words)} ended with {code}:\n{said.read().decode(errors='replace')[-2000:]}")
         return False
+
+
+def wait_for_children() -> None:
+    """Wait until processes that a killed launcher had started have noticed, saved and ended; RuntimeError if not."""
+    end = time.monotonic() + PATIENCE
+    while any("sats" in child.cmdline() for child in adopted()):
+        if time.monotonic() > end:
+            raise RuntimeError("Processes of a killed launcher went on.")
+        time.sleep(0.2)
+
+
+def adopted() -> list[psutil.Process]:
+    """The processes whose parent was killed, which are this one's now."""
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def differences(whole: Path, killed: Path) -> Iterator[str]:
@@ -131,6 +152,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become this process's
     moments, found = random.Random(arguments.seed), []
     for number, case in enumerate(CASES):
         share = arguments.kills // len(CASES) + (number < arguments.kills % len(CASES))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+LAUNCHER = "SATS_LAUNCHER"
+"""What tells the processes of `start_processes` whose they are: its number."""
+LOOK_EVERY, PATIENCE = 1.0, 60.0
+"""Seconds between looks for the launcher, and until a process ends that goes on without it."""
 INTERRUPTED = 130
 """The exit code of a command that was interrupted."""
 
@@ -52,12 +59,35 @@ def refuse_lone_process() -> None:
         )
 
 
+def stop_with_launcher() -> None:
+    """Let this process stop, as by SIGTERM, once the one that started it with `start_processes` is gone.
+
+    Killed (SIGKILL), that one can stop nobody: its processes would wait for it, or go on and keep the run's folder.
+    """
+    if LAUNCHER in os.environ and "LOCAL_RANK" in os.environ:
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def is_abandoned() -> bool:
+    """Whether the process that started this one with `start_processes` is gone."""
+    return "LOCAL_RANK" in os.environ and os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid())
+
+
+def _watch() -> None:
+    while not is_abandoned():
+        time.sleep(LOOK_EVERY)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)  # for a checkpoint
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def start_processes(words: Sequence[str], number: int) -> NoReturn:
     """Run ``sats WORDS`` in ``number`` processes of this machine, by torch's launcher; exit as the first to fail did.
 
     Each gets its share of the cores, unless OMP_NUM_THREADS says otherwise. What went wrong they have said themselves.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // number)))
+    os.environ[LAUNCHER] = str(os.getpid())
     logging.disable()  # the launcher's own words, in this process alone
     from sats.progress import waiting
 

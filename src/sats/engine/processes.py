@@ -121,6 +121,8 @@ def telling_once() -> Iterator[None]:
 def _is_told_elsewhere(error: BaseException) -> bool:
     """Whether another process failed first, of the same or so that this one had to fail."""
     own = f"{launch.process()} {error}"
+    if launch.is_abandoned():  # and with it whoever keeps the words
+        return False
     try:
         if not launch.is_main():
             _wait_for_word()
