@@ -15,7 +15,7 @@ from faults.corpus import make_corpus
 from faults.mutate import VALUES, changed, mutate
 
 MUTANTS = 300
-MANY = 10_000
+MANY = 2_000
 
 
 @pytest.fixture(scope="module")
