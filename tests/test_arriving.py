@@ -132,7 +132,7 @@ def test_folders_arrive_and_a_finished_run_takes_another_when_the_old_ones_are_g
     assert "exemplars (" in capsys.readouterr().err
     assert main(["report", str(later.path), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "step-0, then" in page
+    assert "step-0, then step-1, then step-2" in page
     assert "first rickshaw; then cow; goat" in page
     assert main(["report", str(run.path), str(later.path), "--out", str(tmp_path / "both.html")]) == 0
     assert "The runs learn in different steps" in (tmp_path / "both.html").read_text(encoding="utf-8")

@@ -148,10 +148,13 @@ class RunFolder:
         return "" if written == here else f" The run was written by sats {shown(written)}, this is {here}: {mend}."
 
     def scores(self) -> list[Scores]:
-        """The scores of the finished steps, in order."""
+        """The scores of the finished steps, in order; ValueError for a file that holds none, or another step's."""
         found: list[Scores] = []
         while (path := self.step(len(found)) / SCORES).is_file():
-            found.append(read_scores(path))
+            scores = read_scores(path)
+            if scores.step != len(found):
+                raise ValueError(f"{path} says that it is of another step: put back what sats wrote.")
+            found.append(scores)
         return found
 
     def publish(self) -> Path | None:

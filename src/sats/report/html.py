@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.evaluation.table import unmeasured_note
@@ -22,7 +23,6 @@ from sats.words import count, names, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sats.report.comparison import Comparison
     from sats.report.flows import StepFlow
@@ -141,8 +141,8 @@ def subtitle(runs: Sequence[RunRecord]) -> str:
     parts = []
     for run in runs:
         data, stream = run.config.data, run.config.stream
-        source = "scenes" if data.source == "scenes" else shown(data.root)
-        source = ", then ".join([source, *map(shown, data.folders)])
+        source = "scenes" if data.source == "scenes" else shown(Path(data.root).name or data.root)
+        source = ", then ".join([source, *(shown(Path(folder).name) for folder in data.folders)])
         parts.append(f"{source}, {shown(stream.words)}")
     return " · ".join(dict.fromkeys(parts))
 
