@@ -255,3 +255,28 @@ def test_settings_of_another_version_are_refused_with_its_name(
     said = " ".join(capsys.readouterr().err.split())
     assert "quantum" in said
     assert ("The run was written by sats 9.9.9" in said) == told
+
+
+def test_scores_of_another_step_are_refused(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    scores = json.loads((folder / "step-1" / "scores.json").read_text())
+    (folder / "step-1" / "scores.json").write_text(json.dumps({**scores, "step": 10**30}))
+    assert main(["report", str(folder), "--out", str(tmp_path / "report.html")]) == 2
+    assert "another step" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "train",
+        "folder",
+        "--data",
+        "~nobody-by-this-name/data",
+        "--protocol",
+        "1-1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(words) == 2
+    check(capsys.readouterr().err, "~nobody-by-this-name")

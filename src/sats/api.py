@@ -21,6 +21,7 @@ from sats.engine.run_folder import (
     run_of,
     unused_folder,
 )
+from sats.files import at_home
 from sats.methods import METHODS, method_name
 from sats.progress import waiting
 from sats.types import ALL
@@ -156,11 +157,11 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
     """``config`` with the paths in it made absolute, so that it can be resumed from any folder."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).expanduser().resolve()) if path else ""
+        return str(at_home(path).resolve()) if path else ""
 
     def absolute_if_there(path: str) -> str:
         """A hub name, or a word that is no path, stays as it is."""
-        return absolute(path) if Path(path).expanduser().exists() else path
+        return absolute(path) if at_home(path).exists() else path
 
     data = dataclasses.replace(
         config.data,

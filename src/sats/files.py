@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
@@ -14,7 +15,14 @@ from sats.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+def at_home(path: str) -> Path:
+    """``path`` with a leading ~ as the user's home; ~NAME of nobody here stays as it is, and is found missing."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from sats.data.index import read_mask
+from sats.files import at_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -100,7 +101,7 @@ def open_saliency(setting: str) -> Saliency:
         return SpectralResidual()
     if setting == EVERYWHERE:
         return Everywhere()
-    folder = Path(setting).expanduser()
+    folder = at_home(setting)
     if not folder.is_dir():
         raise ValueError(
             f"data.saliency is {setting!r}, which is no folder: name one with maps, or {SPECTRAL_RESIDUAL!r} or "

@@ -20,7 +20,7 @@ from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from sats.files import into_place
+from sats.files import at_home, into_place
 from sats.models.deeplab import register
 from sats.models.preprocessing import FILE as PREPROCESSOR
 from sats.models.preprocessing import read_preprocessing
@@ -65,7 +65,7 @@ def _preprocessor(weights: str) -> Path | None:
 
 def local(weights: str) -> str:
     """``weights`` as a folder here, if there is one, not a name on the hub."""
-    path = Path(weights).expanduser()
+    path = at_home(weights)
     return str(path) if path.exists() else weights
 
 
