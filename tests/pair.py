@@ -81,12 +81,31 @@ def dropping_config() -> RunConfig[Method]:
 # --- parts of a step --------------------------------------------------------------------------------------------------
 
 
+HALVES_ARE_EXACT = launch.processes() <= 2
+"""A mean over two is exact in single precision, one over three is not: there parts are compared in double."""
+
+
 def prepared(config: RunConfig[Method], folder: Path) -> tuple[Run, Context]:
     torch.manual_seed(0)
     stream = build.build_stream(config)
     log = Log(folder / "metrics.jsonl", quiet=True)
     shared = Run(config, RunFolder(folder), stream, processes.make_accelerator("no"), log)
-    return shared, Context(stream.steps[0], build.first_model(config, stream), None, {}, processes.total)
+    model = build.first_model(config, stream)
+    if not HALVES_ARE_EXACT:
+        model.double().register_forward_pre_hook(in_double)
+    return shared, Context(stream.steps[0], model, None, {}, processes.total)
+
+
+def in_double(_: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Hands a model of double precision its images in that."""
+    return (arguments[0].double(), *arguments[1:])
+
+
+def grown(model: Segmenter, step: Step, names: tuple[str, ...], method: Method) -> None:
+    """Let a model learn the classes of ``step``, in its own precision."""
+    kind = model.classifier.weights[0].dtype
+    model.grow(step, names, method.init)
+    model.to(kind)
 
 
 def own_loader(shared: Run, step: Step) -> TrainLoader:
@@ -200,7 +219,7 @@ def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, 
     with torch.no_grad():
         method.end_step(first, whole.one_pass())
     teacher = model.frozen_copy() if needs_teacher(method, step) else None
-    model.grow(step, shared.stream.new_names(step), method.init)
+    grown(model, step, shared.stream.new_names(step), method)
     prepare_model(method, model.train(), step)
     context = Context(step, model, teacher, first.state, processes.total if number > 1 else lambda counts: counts)
     train_settings = dataclasses.replace(config.train, accumulation=accumulation)
@@ -246,7 +265,7 @@ def importances_of(method: Method, folder: Path, number: int) -> dict[str, Tenso
         update(learning, [next(batches) for _ in range(settings.accumulation)])
     with torch.no_grad():
         method.end_step(context, loader(first.step).one_pass())
-        model.grow(step, shared.stream.new_names(step), method.init)
+        grown(model, step, shared.stream.new_names(step), method)
         begin_step(method, dataclasses.replace(context, step=step), loader(step).one_pass())
     return {name: value.contiguous() for name, value in context.state.items() if name.startswith(IMPORTANCE)}
 
@@ -270,7 +289,7 @@ def pretuning(folder: Path) -> None:
     method = METHODS["mib"](init="nest", pretuning=Pretuning(epochs=2, distillation=10.0))
     shared, context = prepared(dataclasses.replace(small("mib"), method=method), folder)
     model, step = context.model, shared.stream.steps[1]
-    model.grow(step, shared.stream.new_names(step), method.init)
+    grown(model, step, shared.stream.new_names(step), method)
     started = model.classifier.weights[1].detach().clone()
     pretune(shared, model, step, own_loader(shared, step))
     save_file({**model.state_dict(), "started": started}, folder / f"pretuned-{launch.process()}.safetensors")

@@ -33,8 +33,8 @@ def spin_briefly() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep tensors' memory for the next ones, up to KEPT bytes each, instead of giving it back at once.
 
-    By default each large tensor is asked of the system anew, which fills it with zeros page by page: about a tenth of
-    an iteration on a processor (benchmarks/freed_memory.py). Elsewhere than on glibc nothing happens.
+    By default each large tensor is asked of the system anew, which fills it with zeros page by page: 5 to 9% of an
+    iteration on a processor (benchmarks/freed_memory.py). Elsewhere than on glibc nothing happens.
     """
     asked = any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ
     if platform.libc_ver()[0] != "glibc" or asked:
