@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -140,6 +140,7 @@ def test_any_protocol(text: str, number: int) -> None:
         assert min(sizes) > 0
 
 
+@example(names=["background", ""], steps=[["", ""]], order=[], protocol="")  # a name that is nothing, twice
 @given(
     names=st.lists(TEXTS, min_size=2, max_size=5, unique=True),
     steps=st.lists(st.lists(TEXTS, max_size=3), max_size=3),

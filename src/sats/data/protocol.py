@@ -8,6 +8,7 @@ import numpy as np
 
 from sats.errors import unknown
 from sats.types import ALL, BACKGROUND
+from sats.words import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def _ordered(names: Sequence[str], of: Increment, order: Sequence[str], order_se
     if order:
         once = f"The order must name every {ONE[of]} once"
         if repeated := _repeated(order):
-            raise ValueError(f"{once}; named again: {repeated}.")
+            raise ValueError(f"{once}; named again: {', '.join(repeated)}.")
         if missing := sorted(set(names) - set(order)):
             raise ValueError(f"{once}; missing: {', '.join(missing)}.")
         return _places(order, names, of)
@@ -108,12 +109,12 @@ def _ordered(names: Sequence[str], of: Increment, order: Sequence[str], order_se
 
 def _without_repeats(steps: Sequence[Sequence[str]], of: Increment) -> Sequence[Sequence[str]]:
     if repeated := _repeated([name for group in steps for name in group]):
-        raise ValueError(f"A {ONE[of]} can be learned once only; listed twice in the steps: {repeated}.")
+        raise ValueError(f"A {ONE[of]} can be learned once only; listed twice in the steps: {', '.join(repeated)}.")
     return steps
 
 
-def _repeated(names: Sequence[str]) -> str:
-    return ", ".join(sorted({name for name in names if names.count(name) > 1}))
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [shown(name) for name in sorted({name for name in names if names.count(name) > 1})]
 
 
 def _places(wanted: Sequence[str], names: Sequence[str], of: Increment) -> list[int]:
