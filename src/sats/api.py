@@ -55,7 +55,7 @@ def resume(folder: Path | str) -> list[Scores]:
     The end is the same, bit for bit on a CPU, as if it had never been interrupted. A finished run is left as it is.
     Under torchrun every process calls this.
     """
-    return run(open_run(Path(folder).expanduser()) if launch.is_main() else None)
+    return run(open_run(at_home(folder)) if launch.is_main() else None)
 
 
 def extend(config: RunConfig[Method], out: Path | str) -> list[Scores]:
@@ -90,7 +90,7 @@ def extension(
 
 def start_extension(config: RunConfig[Method], out: Path | str) -> RunFolder:
     """The folder of a new extension's run, ``out``/run; nothing is trained yet."""
-    path = Path(out).expanduser()
+    path = at_home(out)
     if (path / EXTENSION).exists() and not (path / CONFIG).exists():
         raise ValueError(
             f"{path} holds an unfinished extension: go on with `sats resume {path}`, or choose another --out."
@@ -106,7 +106,7 @@ def load(folder: Path | str) -> Predictor:
     ValueError if there is none.
     """
     runtime.prepare()
-    model = find_model(Path(folder).expanduser())
+    model = find_model(at_home(folder))
     with waiting(LOADING):
         from sats.evaluation.predict import read_predictor
     run = run_of(model)
@@ -119,7 +119,7 @@ def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
     protocol = "steps" if config.stream.steps or config.data.folders else config.stream.protocol
     name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
     safe = NOT_IN_NAMES.sub("-", name)  # the configuration may be somebody else's
-    path = Path(out).expanduser() if out else unused_folder(Path("runs"), safe)
+    path = at_home(out) if out else unused_folder(Path("runs"), safe)
     return create_run(path, absolute_paths(config))
 
 
@@ -141,7 +141,7 @@ def with_first_folder(config: RunConfig[Method]) -> RunConfig[Method]:
         return config
     folders = data.folders if data.root in ("", ".") else ()
     if not data.folders and data.source == "folder":
-        folders = steps_below(Path(data.root).expanduser())
+        folders = steps_below(at_home(data.root))
     elif folders and Path("classes.txt").is_file():
         raise ValueError(
             "The folder here holds data, too: if it is the first to be learned from, say --step . before the others."

@@ -28,6 +28,7 @@ from sats.bench.summary import summarise
 from sats.bench.sums import data_sums, weights_sums
 from sats.commands.tables import show
 from sats.errors import RunError
+from sats.files import at_home
 from sats.words import count, names
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ def main(words: Sequence[str]) -> None:
     arguments = tyro.cli(BenchArguments, args=words, prog="sats bench")
     if min(arguments.jobs, arguments.minutes, arguments.gpus) < 0 or arguments.cpus <= 0:
         raise ValueError("--jobs, --minutes and --gpus are 0 or more, --cpus is more than 0.")
-    suite = read_suite(arguments.suite.expanduser())
-    places = Places(*(path and path.expanduser().resolve() for path in (arguments.data, arguments.weights)))
+    suite = read_suite(at_home(arguments.suite))
+    places = Places(*(path and at_home(path).resolve() for path in (arguments.data, arguments.weights)))
     places.check()
     every = cells(suite, places, str(arguments.suite))
-    archive = Archive(arguments.scores and arguments.scores.expanduser())
-    folder = BenchFolder((arguments.out or Path("runs") / suite.name).expanduser(), archive)
+    archive = Archive(arguments.scores and at_home(arguments.scores))
+    folder = BenchFolder(at_home(arguments.out or Path("runs") / suite.name), archive)
     if arguments.dry_run:
         show(plan_table(Sweep(folder, every)))
         tell_of_others(folder, every)

@@ -13,6 +13,7 @@ from rich.table import Table
 from sats.commands.tables import show
 from sats.config import Names
 from sats.evaluation.table import cell
+from sats.files import at_home
 from sats.types import HasBackground, Increment, Setting
 from sats.words import verbatim
 
@@ -57,7 +58,7 @@ def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
     from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
 
-    root = arguments.folder.expanduser()
+    root = at_home(arguments.folder)
     sources: dict[str, PairsSource] = {}
     problems: list[str] = []
     with _recognising(arguments, root):

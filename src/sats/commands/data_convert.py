@@ -11,6 +11,7 @@ import tyro
 
 from sats.config import Names
 from sats.errors import unknown
+from sats.files import at_home
 from sats.types import Crowd, Unknown, Void
 from sats.words import count, names, shown, verbatim
 
@@ -168,7 +169,7 @@ class Dataset(ConvertArguments):
 
     def inputs(self) -> tuple[Path, ...]:
         """The folder, if it is one."""
-        folder = Path(self.data).expanduser()
+        folder = at_home(self.data)
         return (folder,) if folder.is_dir() else ()
 
     def read(self) -> Labelled:
@@ -239,7 +240,7 @@ def run(arguments: ConvertArguments) -> None:
 def _at_home(arguments: ConvertArguments) -> ConvertArguments:
     """The arguments with `~` as the home folder in every path."""
     values = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
-    paths: dict[str, Any] = {name: value.expanduser() for name, value in values.items() if isinstance(value, Path)}
+    paths: dict[str, Any] = {name: at_home(value) for name, value in values.items() if isinstance(value, Path)}
     return replace(arguments, **paths)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sats.errors import unknown
+from sats.files import at_home
 from sats.progress import bytes_bar
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def main(words: Sequence[str]) -> None:
     if not arguments.archives:
         print(f"{about(layout)}\n\nThen: {command(layout)}")
         return
-    chosen = [(path.expanduser(), archive_of(layout, path)) for path in arguments.archives]
-    out = (arguments.out if arguments.out != Path() else Path(layout.name)).expanduser()
+    chosen = [(at_home(path), archive_of(layout, path)) for path in arguments.archives]
+    out = at_home(arguments.out if arguments.out != Path() else Path(layout.name))
     for path, archive in chosen:
         unpack_one(path, archive, out / archive.into)
     if layout.finish is not None:
@@ -84,7 +85,7 @@ def command(layout: Layout) -> str:
 
 def archive_of(layout: Layout, path: Path) -> Archive:
     """Which of a data set's archives ``path`` is, by its name; ValueError if it is none, or not there."""
-    if not path.expanduser().is_file():
+    if not at_home(path).is_file():
         raise ValueError(f"{path} is not a file: name an archive of {layout.title}.")
     for archive in layout.archives:
         if path.name == archive.name:

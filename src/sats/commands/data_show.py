@@ -13,6 +13,7 @@ from rich.table import Table
 from sats.commands.data_check import step_table
 from sats.commands.tables import show
 from sats.config import Names
+from sats.files import at_home
 from sats.progress import progress_bar
 from sats.types import BACKGROUND, IGNORE, Increment, Setting
 from sats.words import NOTHING, count, names, shown
@@ -72,7 +73,7 @@ def main(words: Sequence[str]) -> None:
 
 def check(arguments: ShowArguments) -> None:
     """ValueError for what cannot be drawn or written, before the data are read."""
-    out = arguments.out.expanduser()
+    out = at_home(arguments.out)
     if not 1 <= arguments.images <= MOST_IMAGES:
         raise ValueError(f"A sheet shows 1 to {MOST_IMAGES} images, not {arguments.images}: mend --images.")
     if arguments.seed < 0:
@@ -87,7 +88,7 @@ def open_source(arguments: ShowArguments) -> PairsSource:
     """The split that was asked for; ValueError if it is none, or anything is wrong with it."""
     from sats.data.layouts import open_data
 
-    return open_data(arguments.source, arguments.folder.expanduser(), arguments.split, arguments.classes)
+    return open_data(arguments.source, at_home(arguments.folder), arguments.split, arguments.classes)
 
 
 def write_sheet(arguments: ShowArguments, source: PairsSource) -> list[int]:
@@ -102,7 +103,7 @@ def write_sheet(arguments: ShowArguments, source: PairsSource) -> list[int]:
         for index in progress_bar(chosen, "reading images", len(chosen))
     ]
     sheet = contact_sheet(samples, source.classes)
-    out = arguments.out.expanduser()
+    out = at_home(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as beside:
         sheet.save(beside, format="PNG")
@@ -157,7 +158,7 @@ def sentences(arguments: ShowArguments, source: PairsSource, chosen: Sequence[in
 
     presence = source.presence()[:, BACKGROUND + 1 :]
     lacking = np.flatnonzero(presence.any(axis=0) & ~presence[chosen].any(axis=0)) + BACKGROUND + 1
-    lines = [f"{count(len(chosen), 'image')} of {len(source)}: {arguments.out.expanduser()}"]
+    lines = [f"{count(len(chosen), 'image')} of {len(source)}: {at_home(arguments.out)}"]
     if len(lacking):
         who = names(source.classes[index] for index in lacking)
         lines.append(f"Not on the sheet: {who}. More images show more (--images, {MOST_IMAGES} at most).")

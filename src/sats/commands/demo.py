@@ -19,6 +19,7 @@ from sats.commands.tables import show
 from sats.engine.run_folder import RunFolder, create_run, unused_folder
 from sats.errors import RunError
 from sats.evaluation.table import percent
+from sats.files import at_home
 from sats.recipes import recipe
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main(words: Sequence[str]) -> None:
     arguments = tyro.cli(DemoArguments, args=words, prog="sats demo")
     # For so small a model a second thread brings a third more speed at twice the work; a second process brings all.
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is loaded
-    out = arguments.out.expanduser()
+    out = at_home(arguments.out)
     joint = prepared(arguments, "joint", out)
     try:
         with trained_beside(joint):

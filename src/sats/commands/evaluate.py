@@ -12,7 +12,7 @@ import tyro
 from sats import api
 from sats.commands.tables import show_scores, show_skipped
 from sats.engine.run_folder import STEP, find_model, run_of
-from sats.files import write_text
+from sats.files import at_home, write_text
 from sats.progress import progress_bar
 from sats.types import ALL, BACKGROUND, Background, Future, OnError
 
@@ -57,11 +57,11 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(EvaluateArguments, args=words, prog="sats evaluate")
 
-    model = find_model(arguments.model.expanduser())  # complains before the data is looked at
+    model = find_model(at_home(arguments.model))  # complains before the data is looked at
     scores = scores_of(arguments, model)
     show_scores([scores])
     if arguments.out:
-        write_text(Path(arguments.out).expanduser(), scores.to_json())
+        write_text(at_home(arguments.out), scores.to_json())
         print(f"scores: {arguments.out}")
 
 
@@ -171,7 +171,7 @@ def open_source_of(arguments: EvaluateArguments, config: RunConfig[Method] | Non
         split = arguments.split or (config.data.test_split if config else "val")
         background = config.data.has_background if config else "auto"
         on_error = arguments.on_error or "error"
-        return open_folder(Path(arguments.data).expanduser(), split, has_background=background, on_error=on_error)
+        return open_folder(at_home(arguments.data), split, has_background=background, on_error=on_error)
     if config is None:
         raise ValueError("On what data? Name a folder of images and masks with --data DIR.")
     return open_source(config, arguments.split) if arguments.split else all_tests(config)

@@ -17,7 +17,7 @@ from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, op
 from sats.commands.tables import show
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent
-from sats.files import building, saving
+from sats.files import at_home, building, saving
 from sats.methods import METHODS
 from sats.types import MIN_SIDE
 
@@ -50,7 +50,7 @@ class ExportArguments:
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(ExportArguments, args=words, prog="sats export", config=(tyro.conf.FlagCreatePairsOff,))
-    model, out = find_model(arguments.model.expanduser()), arguments.out.expanduser()
+    model, out = find_model(at_home(arguments.model)), at_home(arguments.out)
     if out.exists():
         raise ValueError(f"{out} exists: choose another --out.")
     height, width = arguments.size

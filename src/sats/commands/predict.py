@@ -10,6 +10,7 @@ import tyro
 
 from sats import api
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, read_image
+from sats.files import at_home
 from sats.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class PredictArguments:
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(PredictArguments, args=words, prog="sats predict", config=(tyro.conf.FlagCreatePairsOff,))
-    files = image_files(arguments.images.expanduser())
+    files = image_files(at_home(arguments.images))
 
     predictor = api.load(arguments.model)
-    out = arguments.out.expanduser()
+    out = at_home(arguments.out)
     for file, name in progress_bar(files.items(), "predicting", len(files)):
         predict_one(predictor, file, out / name, arguments.probabilities)
     print(f"{len(files)} images: {out}")

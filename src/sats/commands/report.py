@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from sats.files import at_home
 from sats.report.formats import Format, make_tables
 from sats.report.html import make_report
 
@@ -34,7 +35,7 @@ class ReportArguments:
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(ReportArguments, args=words, prog="sats report")
-    out = Path(arguments.out).expanduser() if arguments.out else None
+    out = at_home(arguments.out) if arguments.out else None
     if arguments.format == "html":
         print(f"report: {make_report(arguments.runs, out, arguments.images)}")
     else:

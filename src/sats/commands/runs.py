@@ -12,6 +12,7 @@ from rich.table import Table
 from sats.commands.tables import show
 from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run
 from sats.evaluation.table import cell, percent
+from sats.files import at_home
 from sats.methods import method_name
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class RunsArguments:
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
-    parent = tyro.cli(RunsArguments, args=words, prog="sats runs").folder.expanduser()
+    parent = at_home(tyro.cli(RunsArguments, args=words, prog="sats runs").folder)
     if not parent.is_dir():
         raise ValueError(f"{parent} is no folder: name the one that holds the runs.")
     found = [*parent.glob(f"*/{CONFIG}"), *parent.glob(f"*/{EXTENSION}/{CONFIG}")]

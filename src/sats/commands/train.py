@@ -15,6 +15,7 @@ from sats.commands.tables import show_extension, show_scores, show_skipped
 from sats.config import MethodT_co, RunConfig, read_config
 from sats.engine import launch
 from sats.engine.run_folder import CONFIG, is_run, open_run
+from sats.files import at_home
 from sats.methods import Method, method_name
 from sats.recipes import RECIPES, recipe, with_method
 
@@ -63,7 +64,7 @@ def resume(words: Sequence[str]) -> None:
         return
     with help_for_all():
         arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
-    folder = open_run(arguments.run.expanduser())
+    folder = open_run(at_home(arguments.run))
     if folder.is_finished():
         print(f"{folder.path} is finished already.")
         folder.publish()
@@ -129,7 +130,7 @@ def _base_config(rest: list[str], stored: str | None, method: str | None) -> Run
     """The recipe named first in ``rest``, or the stored configuration, with the method asked for."""
     stored = stored or _config_of_earlier_run(rest)
     if stored is not None:
-        config = read_config(Path(stored).expanduser())
+        config = read_config(at_home(stored))
         return config if method in (None, method_name(config.method)) else with_method(config, str(method))
     if rest and not rest[0].startswith("-"):
         return recipe(rest.pop(0), method or "sats")
@@ -145,7 +146,7 @@ def _config_of_earlier_run(rest: list[str]) -> str | None:
     named = take(list(rest), "--from") if rest and rest[0].startswith("-") else None
     if named is None:
         return None
-    path = Path(named).expanduser()
+    path = at_home(named)
     if not is_run(path):
         raise ValueError(
             f"{path} is no run to go on from: name one with --from RUN, or a recipe before --from RUN/step-0."

@@ -15,7 +15,7 @@ from PIL import Image
 from sats.data.folder import read_names
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, image_size, opened
 from sats.data.pairs import DataProblemsError
-from sats.files import building, into_place, saving
+from sats.files import at_home, building, into_place, saving
 from sats.progress import progress_bar
 from sats.types import IGNORE
 
@@ -70,7 +70,7 @@ def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
 
 
 def _check_apart(out: Path, folder: Path) -> None:
-    one, other = out.resolve(), folder.expanduser().resolve()
+    one, other = out.resolve(), at_home(folder).resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise ValueError(f"{out} and {folder}, which is to be converted, lie in each other: choose another --out.")
 

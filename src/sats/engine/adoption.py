@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.engine.run import described_steps
 from sats.engine.run_folder import SCORES, STEPS, RunFolder, is_run
-from sats.files import saving
+from sats.files import at_home, saving
 from sats.methods.base import prepare_model
 from sats.models.checkpoint import load as load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sats.config import RunConfig
     from sats.engine.run import Run
     from sats.methods import Method
@@ -26,14 +27,14 @@ def adopt(run: Run) -> None:
         raise ValueError("Joint training learns everything in one step of its own: leave out --from.")
     earlier = started_from(run.config)
     if earlier is None:
-        adopt_step0(run, Path(run.config.start_from).expanduser())
+        adopt_step0(run, at_home(run.config.start_from))
     else:
         adopt_run(run, earlier)
 
 
 def started_from(config: RunConfig[Method]) -> RunFolder | None:
     """The run whose steps this one goes on from, if it does from a whole run."""
-    path = Path(config.start_from).expanduser()
+    path = at_home(config.start_from)
     return RunFolder(path) if config.start_from and is_run(path) else None
 
 

@@ -19,6 +19,7 @@ from sats.data.scenes import ScenesSource
 from sats.data.stream import Stream, Test
 from sats.data.transforms import TestTransform, TrainTransform
 from sats.engine import launch
+from sats.files import at_home
 from sats.methods.base import freezes_encoder
 from sats.models.creation import create
 from sats.types import BACKGROUND, UNKNOWN
@@ -46,7 +47,7 @@ def open_source(config: RunConfig[Method], split: str) -> Source:
     if data.source == "scenes":
         images = data.images if split == data.train_split else max(1, data.images // TEST_SHARE)
         return ScenesSource(split, images, data.image_size, classes=data.classes or None)
-    root = Path(data.root).expanduser()
+    root = at_home(data.root)
     return open_data(data.source, root, split, data.classes, data.has_background, data.rebuild_index, data.on_error)
 
 

@@ -14,6 +14,7 @@ from sats.data.pairs import repeated
 from sats.engine import processes
 from sats.engine.run_folder import find_model, run_of
 from sats.errors import unknown
+from sats.files import at_home
 from sats.methods import METHODS, Finetune, method_name
 from sats.methods.base import prepare_model
 from sats.methods.context import Context
@@ -53,7 +54,7 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     ``has_background`` says whether its class 0 is a background; "auto" goes by what is written beside it, or by the
     name. ValueError if it is no semantic segmentation model.
     """
-    path = Path(model).expanduser()
+    path = at_home(model)
     name = str(find_model(path).resolve()) if path.exists() else model
     _check_training(Path(name))
     config = checkpoint.stored_config(name)
@@ -126,21 +127,21 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
 def held_out(config: RunConfig[Method]) -> str:
     """A sentence on the images that are measured on where there is no test split; empty where there is one."""
     data = config.data
-    if data.test_split in split_names(Path(data.root).expanduser()):
+    if data.test_split in split_names(at_home(data.root)):
         return ""
     return f"{data.root} has no split {data.test_split!r}: one in {HELD_OUT} of its images is kept to measure on."
 
 
 def _check_splits(data: DataConfig) -> None:
     """ValueError for a test split that was asked for by name and is not there."""
-    splits = split_names(Path(data.root).expanduser())
+    splits = split_names(at_home(data.root))
     if data.test_split not in splits and data.test_split != DataConfig().test_split:
         raise ValueError(unknown("split", data.test_split, splits, data.root))
 
 
 def _new_classes(origin: Origin, data: DataConfig, merge: bool) -> tuple[str, ...]:
     """The classes of ``data`` that the model does not know; ValueError where there are none, or too many."""
-    named = read_classes(Path(data.root).expanduser(), data.classes, data.has_background)[BACKGROUND + 1 :]
+    named = read_classes(at_home(data.root), data.classes, data.has_background)[BACKGROUND + 1 :]
     known = {name.casefold() for name in (*origin.classes, origin.background)}
     new = tuple(name for name in named if name.casefold() not in known)
     both = [name for name in named if name not in new]

@@ -13,6 +13,7 @@ import numpy as np
 
 from sats.documents import parse_json, read_json
 from sats.engine.run_folder import CONFIG, ENVIRONMENT, EXTENSION, RunFolder, is_run, open_run
+from sats.files import at_home
 from sats.methods import method_name
 from sats.types import BACKGROUND
 
@@ -109,7 +110,7 @@ def gather(paths: Sequence[Path]) -> list[RunRecord]:
     """
     if not paths:
         raise ValueError("Which run? Name the folder of one, or of several to compare: sats report RUN [RUN ...].")
-    folders = [path.expanduser().resolve() for path in paths]
+    folders = [at_home(path).resolve() for path in paths]
     for folder in folders:
         if folders.count(folder) > 1:
             raise ValueError(f"{folder} is named twice: name each run once.")

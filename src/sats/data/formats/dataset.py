@@ -21,6 +21,7 @@ from sats.data.formats.colours import Palette, read_palette
 from sats.data.formats.labelled import Embedded, Item, Labelled, arrange, check_size
 from sats.data.formats.tables import in_order, read_names
 from sats.data.index import opened, read_image
+from sats.files import at_home
 from sats.types import BACKGROUND, IGNORE, Unknown
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _rows(source: Source) -> tuple[Any, int | None]:
     """The rows, and their number if that is known."""
     from datasets import DatasetDict, load_from_disk
 
-    folder = Path(source.data).expanduser()
+    folder = at_home(source.data)
     if any((folder / name).is_file() for name in SAVED):
         saved = load_from_disk(str(folder))
         if isinstance(saved, DatasetDict):
@@ -242,7 +243,7 @@ def _folders(source: Source) -> list[Path]:
     from datasets import config
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    folder = Path(source.data).expanduser()
+    folder = at_home(source.data)
     if folder.is_dir():
         return [folder.absolute(), folder.resolve()]
     return [Path(config.HF_DATASETS_CACHE).absolute(), Path(HF_HUB_CACHE).absolute()]
