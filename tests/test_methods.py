@@ -13,6 +13,7 @@ from sats.methods import METHODS, Method
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.base import freezes_encoder, needs_teacher
 from sats.methods.pseudo_labelling import THRESHOLDS, gather_thresholds
+from sats.methods.sats import Sats
 from sats.recipes import recipe
 from sats.types import BACKGROUND, Init, Pooling, SegOutput, Step
 from steps import STEP_0, STEP_1, at, batch, outputs, step1, terms_of, update
@@ -239,6 +240,20 @@ def test_sats_is_the_papers_total_loss() -> None:
     grids = [tap.grid for tap in new.attentions]
     transferred = losses.attention_transfer(maps[0], maps[1], targets, "class", grids)
     torch.testing.assert_close(terms["attention"], 20 * transferred, rtol=1e-5, atol=1e-6)
+
+
+def test_sats_without_pseudo_labels_learns_the_labels_as_they_are() -> None:
+    method = Sats(pseudo_labels=False)
+    where = step1(method)
+    data = batch(STEP_1)
+    _, teacher = outputs(method, where, data)
+    assert teacher is not None
+    assert torch.equal(method.targets(where, data, teacher), data.labels)
+    assert THRESHOLDS in where.state  # the transfer's regions are still the old model's classes
+    regions = method.regions(where, data, data.labels, teacher)
+    assert not torch.equal(regions, data.labels)
+    alone = Sats(pseudo_labels=False, attention_transfer=AttentionTransfer())
+    assert THRESHOLDS not in step1(alone).state
 
 
 def test_thresholds_are_gathered_over_all_batches_and_summed_over_processes() -> None:

@@ -29,10 +29,16 @@ class Sats(Method, name="sats"):
     uses_teacher: ClassVar[bool] = True
     uses_pseudo_labels: ClassVar[bool] = True
 
+    pseudo_labels: bool = True
+    """Learn the old model's class where labels say background and it is sure; off: background as labelled."""
     distillation: float = 20.0
     """Weight of the unbiased distillation (MiB, eq. 7)."""
     attention_transfer: AttentionTransfer = field(default_factory=lambda: AttentionTransfer(weight=20.0))
     """Self-attention transfer: its weight, and how rows are pooled."""
+
+    def learns_pseudo_labels(self) -> bool:
+        """Unless that is switched off."""
+        return self.pseudo_labels
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
