@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -13,9 +14,11 @@ from torch.nn import functional
 
 from sats import losses
 from sats.losses import attention
+from sats.losses.rows import as_rows
 from sats.types import BACKGROUND, IGNORE, AttentionTap, Pooling
 
 Golden = dict[str, Tensor]
+GPU = torch.device("cuda")
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
@@ -218,7 +221,7 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, mo
     new, old, labels = random_tap((6, 5), 7), random_tap((6, 5), 7), torch.randint(0, 4, (4, 24, 20))
     results = []
     for rows in (2**24, 4 * 3 * 7 * 4):  # all at once; four queries at a time
-        monkeypatch.setattr(attention, "ROWS_AT_ONCE", rows)
+        monkeypatch.setattr("sats.losses.rows.ROWS_AT_ONCE", rows)
         query = new.query.clone().requires_grad_()
         tap = AttentionTap(query, new.key, new.scaling, None, new.grid)
         value = losses.attention_transfer([tap], [old], labels, pooling)
@@ -226,6 +229,33 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, mo
         assert query.grad is not None
         results.append((value.detach(), query.grad))
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("pooling", ["class", "global", "class-pair", "none"])
+def test_images_taken_together_as_on_a_gpu_give_the_same_as_one_by_one(
+    pooling: Pooling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where images want different numbers of queries, and where there is a mask."""
+    torch.manual_seed(0)
+    new, old = (dataclasses.replace(random_tap((6, 5), 30), key_grid=(6, 5)) for _ in range(2))
+    mask = torch.randn(1, 3, 30, 30)
+    new, old = (dataclasses.replace(tap, mask=mask) for tap in (new, old))
+    labels = torch.randint(0, 4, (4, 6, 5))
+    labels[1], labels[2, 1:] = 0, 255
+    alone = losses.attention_transfer([new], [old], labels, pooling)
+    monkeypatch.setattr(attention, "as_rows", lambda *args: dataclasses.replace(as_rows(*args), device=GPU))
+    parts = attention.as_rows(new, None, None).parts(labels.flatten(1) > 0)
+    assert [images for images, _ in parts] == [slice(0, 4)]
+    close(losses.attention_transfer([new], [old], labels, pooling), alone)
+    close(alone, losses.attention_transfer([new.rows()], [old.rows()], labels, pooling, [(6, 5)], [(6, 5)]))
+
+
+def test_only_rows_of_regions_are_computed() -> None:
+    rows = as_rows(random_tap((6, 5), 7), None, None)
+    wanted = torch.zeros(4, 30, dtype=torch.bool)
+    wanted[0, 3], wanted[2, 7:9] = True, True
+    chosen = [[piece.tolist() for piece in queries] for _, queries in rows.parts(wanted)]
+    assert chosen == [[[[3]]], [[[]]], [[[7, 8]]], [[[]]]]
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])

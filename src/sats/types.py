@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -137,17 +137,31 @@ class AttentionTap:
 
         Without arguments this is the full map, meant for tests and plots: training pools rows in chunks.
         """
-        query = self.query[:, :, start:stop].float()
-        scores = (query @ self.key.float().transpose(-2, -1)) * self.scaling
+        query = self.query[:, :, start:stop].float() * self.scaling
+        scores = query @ self.key.float().transpose(-2, -1)
         if self.mask is not None:
             scores = scores + self._additive_mask()[..., start:stop, :]
         return scores.softmax(dim=-1)
+
+    def part(self, images: slice, queries: Tensor) -> AttentionTap:
+        """The same for some ``images``, and of each for some ``queries`` [g, q], which need not lie on a grid."""
+        mask = self.mask
+        if mask is not None:
+            batch, _, count, _ = self.query.shape
+            mask = picked(mask.expand(batch, -1, count, -1)[images], queries)
+        query = picked(self.query[images], queries)
+        return replace(self, query=query, key=self.key[images], mask=mask, grid=(1, queries.shape[1]))
 
     def _additive_mask(self) -> Tensor:
         """The mask for every query, -inf where a boolean one hides a key."""
         assert self.mask is not None  # noqa: S101 (ours: asked for only where there is one)
         mask = self.mask.expand(*self.mask.shape[:-2], self.query.shape[2], self.mask.shape[-1])
         return mask if mask.is_floating_point() else mask.float().log()
+
+
+def picked(rows: Tensor, queries: Tensor) -> Tensor:
+    """Of ``rows`` [g, heads, Q, n] those of the ``queries`` [g, q] of each image: [g, heads, q, n]."""
+    return rows.gather(2, queries[:, None, :, None].expand(-1, rows.shape[1], -1, rows.shape[3]))
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from sats.losses.regions import class_members, class_regions, foreground, resize_labels
-from sats.types import AttentionTap
+from sats.losses.rows import as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from sats.types import Pooling
-
-ROWS_AT_ONCE = 2**24  # elements of an attention map that may exist at one time (64 MiB in float32)
+    from sats.losses.rows import Rows
+    from sats.types import AttentionTap, Pooling
 
 
 def attention_transfer(
@@ -52,7 +51,7 @@ def attention_transfer(
     wanted = zip(grids or unknown, key_grids or unknown, strict=True)
     with torch.autocast(labels.device.type, enabled=False):  # small differences of small numbers: float32
         distances = [
-            _block_transfer(_as_rows(attention, *sides), _as_rows(old_attention, *sides), labels, pooling)
+            _block_transfer(as_rows(attention, *sides), as_rows(old_attention, *sides), labels, pooling)
             for attention, old_attention, sides in zip(attentions, old_attentions, wanted, strict=True)
         ]
     return torch.stack(distances).mean()
@@ -80,73 +79,38 @@ def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
     ``labels`` [B, H, W] of channels or IGNORE, at any resolution. Returns rows [B, heads, R, K] and the classes [R]
     that have a place on the grid of the queries.
     """
-    rows = _as_rows(tap, None, None)
+    rows = as_rows(tap, None, None)
     resized = resize_labels(labels, rows.grid)
-    return _pooled(rows, class_regions(resized)[0]), foreground(resized)
+    weights = class_regions(resized)[0]
+    pooled = [_pooled(rows, weights[images], images, queries) for images, queries in rows.parts(weights.any(dim=1))]
+    return torch.cat(pooled), foreground(resized)
 
 
-class _Rows:
-    """A source of attention rows: a tap, or a full map."""
-
-    def __init__(
-        self,
-        read: Callable[[int, int], Tensor],
-        shape: tuple[int, ...],
-        grid: tuple[int, int],
-        key_grid: tuple[int, int] | None,
-        key_prefix: int = 0,
-    ) -> None:
-        self.read = read
-        self.shape = shape
-        self.grid = grid
-        self.key_grid = key_grid
-        self.key_prefix = key_prefix
-
-    def chunks(self) -> list[tuple[int, int]]:
-        """Ranges of queries whose rows fit in ROWS_AT_ONCE elements."""
-        batch, heads, queries, keys = self.shape
-        step = max(1, min(queries, ROWS_AT_ONCE // (batch * heads * keys)))
-        return [(start, min(start + step, queries)) for start in range(0, queries, step)]
-
-
-def _as_rows(attention: Tensor | AttentionTap, grid: tuple[int, int] | None, key_grid: tuple[int, int] | None) -> _Rows:
-    """``attention`` as rows; the grids given go before those that a tap knows, or that a square map would have."""
-    if isinstance(attention, AttentionTap):
-        shape = (*attention.query.shape[:3], attention.key.shape[2])
-        return _Rows(
-            attention.rows, shape, grid or attention.grid, key_grid or attention.key_grid, attention.key_prefix
-        )
-    full = attention
-    side, key_side = math.isqrt(full.shape[2]), math.isqrt(full.shape[3])
-    return _Rows(
-        lambda start, stop: full[:, :, start:stop].float(),
-        tuple(full.shape),
-        grid or (side, side),
-        key_grid or (key_side, key_side),
-    )
-
-
-def _block_transfer(rows: _Rows, old_rows: _Rows, labels: Tensor, pooling: Pooling) -> Tensor:
+def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling) -> Tensor:
     if rows.shape[2] != math.prod(rows.grid):
         raise ValueError(
             f"The attention map has {rows.shape[2]} queries, its grid {rows.grid} has {math.prod(rows.grid)}: "
             "give `grids`, the (height, width) in tokens of each map."
         )
     if pooling == "none":
-        return _rowwise_distance(rows, old_rows)
+        return _rowwise_distance(rows, old_rows, labels.new_ones(len(labels), rows.shape[2], dtype=torch.bool))
     resized = resize_labels(labels, rows.grid)
     weights, present = _one_region(resized) if pooling == "global" else class_regions(resized)
-    with torch.no_grad():
-        old_pooled = _pooled(old_rows, weights)
-    difference = _pooled(rows, weights) - old_pooled
-    if pooling == "class-pair":
-        difference = difference @ _key_members(rows, labels, resized)
-    distance: Tensor = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
-    present_count = present.sum(dim=1).clamp(min=1)
-    return ((distance * present).sum(dim=1) / present_count).mean()
+    pairs = _key_members(rows, labels, resized) if pooling == "class-pair" else None
+    distances = []
+    for images, queries in rows.parts(weights.any(dim=1)):
+        held = present[images].any(dim=0)
+        regions = weights[images][:, held]
+        with torch.no_grad():
+            old_pooled = _pooled(old_rows, regions, images, queries)
+        difference = _pooled(rows, regions, images, queries) - old_pooled
+        difference = difference if pairs is None else difference @ pairs[images]
+        distance = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
+        distances.append((distance * present[images][:, held]).sum(dim=1))
+    return (torch.cat(distances) / present.sum(dim=1).clamp(min=1)).mean()
 
 
-def _key_members(rows: _Rows, labels: Tensor, resized: Tensor) -> Tensor:
+def _key_members(rows: Rows, labels: Tensor, resized: Tensor) -> Tensor:
     """Which keys belong to each region of the queries' labels ``resized``, as zeros and ones: [B, 1, K, R].
 
     Keys that lie on no grid, class and register tokens, belong to none.
@@ -167,27 +131,32 @@ def _one_region(labels: Tensor) -> tuple[Tensor, Tensor]:
     return weights, torch.ones(batch, 1, dtype=torch.bool, device=labels.device)
 
 
-def _pooled(rows: _Rows, weights: Tensor) -> Tensor:
-    """Rows averaged by region, [B, heads, R, K]; no map is kept for backward, each chunk is computed again."""
-    batch, heads, _, keys = rows.shape
-    pooled = weights.new_zeros(batch, heads, weights.shape[1], keys)
-    for start, stop in rows.chunks():
-        pooled = pooled + _recomputed(partial(_pool_chunk, rows, weights, start, stop))
-    return pooled
+def _pooled(rows: Rows, weights: Tensor, images: slice, queries: Sequence[Tensor]) -> Tensor:
+    """Rows of some images averaged by region, [g, heads, R, K]; ``weights`` [g, R, Q] are 0 for all but ``queries``.
+
+    No map is kept for backward, each piece is computed again.
+    """
+    pieces = [_recomputed(partial(_pooled_piece, rows, weights, images, piece)) for piece in queries]
+    return torch.stack(pieces).sum(dim=0) if len(pieces) > 1 else pieces[0]
 
 
-def _pool_chunk(rows: _Rows, weights: Tensor, start: int, stop: int) -> Tensor:
-    return weights[:, None, :, start:stop] @ rows.read(start, stop)
+def _pooled_piece(rows: Rows, weights: Tensor, images: slice, queries: Tensor) -> Tensor:
+    shares = weights.gather(2, queries[:, None].expand(-1, weights.shape[1], -1))
+    return shares[:, None] @ rows.read(images, queries)
 
 
-def _rowwise_distance(rows: _Rows, old_rows: _Rows) -> Tensor:
-    """The mean over batch, heads and queries of the distance between single rows."""
-    chunks = [_recomputed(partial(_distance_chunk, rows, old_rows, start, stop)) for start, stop in rows.chunks()]
-    return torch.cat(chunks, dim=2).mean()
+def _rowwise_distance(rows: Rows, old_rows: Rows, every: Tensor) -> Tensor:
+    """The mean over batch, heads and queries of the distance between single rows; ``every`` [B, Q] is true."""
+    pieces = [
+        _recomputed(partial(_distance_piece, rows, old_rows, images, piece)).flatten()
+        for images, queries in rows.parts(every)
+        for piece in queries
+    ]
+    return torch.cat(pieces).mean()
 
 
-def _distance_chunk(rows: _Rows, old_rows: _Rows, start: int, stop: int) -> Tensor:
-    distance: Tensor = torch.linalg.vector_norm(rows.read(start, stop) - old_rows.read(start, stop), dim=3)
+def _distance_piece(rows: Rows, old_rows: Rows, images: slice, queries: Tensor) -> Tensor:
+    distance: Tensor = torch.linalg.vector_norm(rows.read(images, queries) - old_rows.read(images, queries), dim=3)
     return distance
 
 
