@@ -183,9 +183,14 @@ def test_a_run_leaves_what_the_next_reader_needs(sats_run: Path) -> None:
     assert not list(sats_run.glob("*tmp*"))
 
 
-def test_the_same_settings_give_the_same_weights_on_any_number_of_workers(sats_run: Path, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores: on purpose
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_same_settings_give_the_same_weights_on_any_number_of_workers(
+    workers: int, sats_run: Path, tmp_path: Path
+) -> None:
     config = small("sats")
-    run(tmp_path / "again", dataclasses.replace(config, train=dataclasses.replace(config.train, workers=1)))
+    assert json.loads((sats_run / "config.json").read_text())["train"]["workers"] == -1  # on a CPU none
+    run(tmp_path / "again", dataclasses.replace(config, train=dataclasses.replace(config.train, workers=workers)))
     for step in (0, 1):
         assert same_weights(sats_run, tmp_path / "again", step)
     assert RunFolder(sats_run).scores() == RunFolder(tmp_path / "again").scores()

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
+import sats
 from sats.config import RunConfig
 from sats.data.folder import open_folder
 from sats.engine import build
@@ -27,22 +28,25 @@ from sats.methods.context import Context
 from sats.methods.finetune import Finetune
 from sats.types import IGNORE, Batch
 from steps import STEP_1, at, batch, outputs
-from test_engine import prepared, run, small
+from test_engine import prepared, run, same_weights, small
 
 STREAMED = [name for name, kind in METHODS.items() if kind.data == "stream"]
 
 # --- overflow ---------------------------------------------------------------------------------------------------------
 
 
-def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gradient overflows in the second update, though the loss is a number."""
+@pytest.mark.parametrize("no_number", [torch.inf, torch.nan])
+def test_weights_that_are_no_numbers_are_never_saved(
+    no_number: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient is none in the second update, though the loss is a number."""
 
     def overflow(_: Finetune, context: Context) -> None:
         gradient = next(iter(context.model.parameters())).grad
         assert gradient is not None
         gradient.mul_(next(factors))
 
-    factors = iter((1.0, torch.inf))
+    factors = iter((1.0, no_number))
     monkeypatch.setattr(Finetune, "after_backward", overflow)
     config = small()
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, checkpoint_minutes=0.0))
@@ -84,6 +88,27 @@ def test_an_update_that_overflows_in_half_precision_is_skipped(
         assert optimizer.step_was_skipped == (not moved[-1])
     assert moved == [False, True, True]
     assert shared.accelerator.scaler.get_scale() == 4.0
+
+
+@pytest.mark.parametrize("no_number", [torch.inf, torch.nan])
+def test_a_loss_that_is_no_number_ends_the_run_and_after_the_mend_it_goes_on_to_the_same_end(
+    no_number: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small()
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=2, checkpoint_minutes=0.0))
+    run(tmp_path / "whole", config)
+    losses, calls = Finetune.losses, []
+
+    def broken(*arguments: object) -> dict[str, Tensor]:
+        calls.append(1)
+        terms = losses(*arguments)  # type: ignore[arg-type]
+        return {name: term * (no_number if len(calls) == 3 else 1.0) for name, term in terms.items()}
+
+    monkeypatch.setattr(Finetune, "losses", broken)
+    with pytest.raises(RunError, match=r"no longer finite in step 0, iteration 3: cross_entropy = (inf|nan)\. Lower"):
+        run(tmp_path / "run", config)
+    sats.resume(tmp_path / "run")
+    assert all(same_weights(tmp_path / "whole", tmp_path / "run", step) for step in range(2))
 
 
 # --- nothing to learn from, or hardly anything ------------------------------------------------------------------------

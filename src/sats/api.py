@@ -21,6 +21,7 @@ from sats.engine.run_folder import (
     run_of,
     unused_folder,
 )
+from sats.errors import RunError
 from sats.files import at_home
 from sats.methods import METHODS, method_name
 from sats.progress import waiting
@@ -196,13 +197,27 @@ def run(folder: RunFolder | None) -> list[Scores]:
             return []
         try:
             scores = train_steps(told.config(), folder or told)
-        except ValueError:  # a mistake in the settings or the data
+        except (ValueError, OSError, RunError) as error:
             if folder:
-                folder.discard_unless_begun()
+                after_failure(folder, error)
             raise
         if folder:
             folder.publish()
         return scores
+
+
+def after_failure(folder: RunFolder, error: Exception) -> None:
+    """Remove a run that a mistake in its settings or data kept from beginning; else add to ``error`` how to go on.
+
+    RunError where the folder itself is gone: whatever failed then failed for that.
+    """
+    mend = f"Then go on with: sats resume {folder.path}"
+    if not folder.config_path.is_file():
+        raise RunError(f"The run's folder {folder.path} is gone ({error}): put it back. {mend}") from error
+    if isinstance(error, ValueError):
+        folder.discard_unless_begun()
+        if folder.path.exists():
+            error.add_note(mend)
 
 
 def dismiss() -> None:

@@ -156,7 +156,8 @@ def _complain(message: object, code: int, error: BaseException | None = None) ->
     if os.environ.get("SATS_DEBUG") and cause is not None:
         raise cause
     if not isinstance(message, StoppedElsewhereError):
-        print(f"sats: {verbatim(str(message))}", file=sys.stderr)
+        notes: list[str] = getattr(message, "__notes__", [])
+        print(f"sats: {verbatim(' '.join([str(message), *notes]))}", file=sys.stderr)
     return code
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import re
 import shutil
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from safetensors import SafetensorError
 
@@ -15,6 +19,13 @@ from sats.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+STRAY: Final = re.compile(r"\..+\.(\d+)@(.*)\.tmp", re.DOTALL)
+"""The name of what a process writes beside: its number and machine."""
+LONGEST: Final = 100
+"""Bytes of a name that leave room for number and machine: file systems have 255 in all."""
+LONG_AGO: Final = 24 * 60 * 60.0
+"""Seconds after which no other machine's process is still writing."""
 
 
 def at_home(path: Path | str) -> Path:
@@ -31,16 +42,46 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add ``line`` to the text file at ``path``; one that was cut off there keeps a line of its own."""
+    with _naming(path), path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode("utf-8", "surrogateescape"))
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to write; once on disk it takes the place of ``path``, unless there was an error."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path)
+    try:
+        with _naming(path, beside):
+            yield beside
+            _sync(beside)
+            beside.replace(path)
+    finally:
+        _remove(beside)  # there still only after an error
+
+
+@contextmanager
+def working(path: Path) -> Iterator[Path]:
+    """An empty folder beside ``path`` as long as the context lasts; what is above it is made."""
+    beside = _beside(path)
+    with _naming(path, beside):
+        beside.mkdir(parents=True)
     try:
         yield beside
-        _sync(beside)
-        beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)  # there still only after an error
+        _remove(beside)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` to fill; it becomes ``folder``, unless there was an error."""
+    with working(folder) as beside:
+        yield beside
+        into_place(beside, folder)
 
 
 def into_place(beside: Path, final: Path) -> None:
@@ -48,22 +89,11 @@ def into_place(beside: Path, final: Path) -> None:
     for path in beside.rglob("*"):
         if path.is_file():
             _sync(path)
+    outdated = _beside(final.with_name(f"{final.name}.old"))
     if final.exists():
-        shutil.rmtree(final)
+        final.rename(outdated)  # to remove it in place would leave it by halves for a while
     beside.rename(final)
-
-
-@contextmanager
-def building(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` to fill; it becomes ``folder``, unless there was an error."""
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        into_place(beside, folder)
-    finally:
-        if beside.exists():
-            shutil.rmtree(beside)
+    _remove(outdated)
 
 
 def sha256(path: Path) -> str:
@@ -86,8 +116,71 @@ def saving(what: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if isinstance(error, RunError):
             raise
-        cause = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # the first of a list
         raise RunError(
-            f"{what} cannot be written ({cause}). Free some space or mend the permissions; what was saved before "
-            "is kept, and an interrupted run goes on with `sats resume RUN`."
+            f"{what} cannot be written ({_cause(error)}). Free some space or mend the permissions; what was saved "
+            "before is kept, and an interrupted run goes on with `sats resume RUN`."
         ) from error
+
+
+def _cause(error: BaseException) -> object:
+    """What the system said, where that is known: a library may have said something else on top."""
+    if isinstance(error, shutil.Error):
+        source, _, said = error.args[0][0]  # the first of a list
+        return f"{said.partition(': ')[0]}, copying {source}"
+    refusal: BaseException | None = error
+    while refusal is not None and not (isinstance(refusal, OSError) and refusal.strerror):
+        refusal = refusal.__context__
+    if refusal is None:
+        return error
+    parts = Path(str(refusal.filename or "")).parts
+    is_beside = any(STRAY.fullmatch(part) for part in parts)  # which is gone by now
+    return refusal.strerror if is_beside or not parts else f"{refusal.strerror}: {refusal.filename}"
+
+
+@contextmanager
+def _naming(path: Path, beside: Path | None = None) -> Iterator[None]:
+    """Let the system's refusals name ``path`` where they name no file, or the one ``beside`` it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and str(error.filename) in ("None", str(beside)):
+            error.filename = str(path)
+        raise
+
+
+# --- what killed processes leave --------------------------------------------------------------------------------------
+
+
+def _beside(path: Path) -> Path:
+    """The name of this process's own for what will become ``path``; nothing is there."""
+    _discard_strays(path.parent)
+    name = os.fsencode(path.name)
+    short = path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()
+    beside = path.with_name(f".{short}.{os.getpid()}@{platform.node()}.tmp")
+    _remove(beside)  # of a process that had the same number
+    return beside
+
+
+@cache
+def _discard_strays(folder: Path) -> None:
+    """Remove what processes that are no more had begun in ``folder``; once, as it may hold a great many files."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray[1]), stray[2]):
+                _remove(Path(entry))
+
+
+def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:
+    import psutil  # late: it takes longer than all else here
+
+    is_dead = machine == platform.node() and not psutil.pid_exists(process)
+    return is_dead or time.time() - entry.stat().st_mtime > LONG_AGO
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder, as far as that can be done."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

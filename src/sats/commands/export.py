@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -17,7 +16,7 @@ from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, op
 from sats.commands.tables import show
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent
-from sats.files import at_home, building, saving
+from sats.files import at_home, building, saving, working
 from sats.methods import METHODS
 from sats.types import MIN_SIDE
 
@@ -81,9 +80,8 @@ def export_int8(asked: EvaluateArguments, out: Path, size: tuple[int, int] | Non
     config = run.config() if run else None
     asked = as_in_the_run(asked, config)
     source = open_source_of(asked, config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        whole, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+    with working(out) as folder:
+        whole, small = folder / "float32.onnx", folder / "int8.onnx"
         export_float(model, whole, size)
         from sats.models.quantise import OnnxModel, quantise
 

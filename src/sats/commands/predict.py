@@ -10,7 +10,7 @@ import tyro
 
 from sats import api
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, read_image
-from sats.files import at_home
+from sats.files import at_home, replacing, saving
 from sats.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -74,9 +74,13 @@ def predict_one(predictor: Predictor, file: Path, target: Path, probabilities: b
 
     image = read_image(str(file))
     prediction = predictor.predict(image)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    index_image(prediction.labels).save(f"{target}.png")
-    overlay(image, prediction.labels).save(f"{target}-overlay.png")
-    if probabilities:
-        halves = prediction.probabilities.astype(np.float16)
-        np.savez_compressed(f"{target}.npz", probabilities=halves, classes=np.array(prediction.classes))
+    pictures = {".png": index_image(prediction.labels), "-overlay.png": overlay(image, prediction.labels)}
+    with saving(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for ending, picture in pictures.items():
+            with replacing(Path(f"{target}{ending}")) as beside:
+                picture.save(beside, format="PNG")
+        if probabilities:
+            halves = prediction.probabilities.astype(np.float16)
+            with replacing(Path(f"{target}.npz")) as beside, beside.open("wb") as stream:
+                np.savez_compressed(stream, probabilities=halves, classes=np.array(prediction.classes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
 import stat
 import tarfile
@@ -15,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from sats.errors import RunError
-from sats.files import saving
+from sats.files import saving, working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,20 +58,16 @@ def unpack(archive: Path, into: Path, report: Callable[[int], object] = lambda _
     that is out of all proportion to the archive, or a file that is there already: nothing is replaced.
     """
     into.mkdir(parents=True, exist_ok=True)
-    beside = into / f".{archive.name}.tmp-{os.getpid()}"
     budget = _Budget(archive, into)
     paths = []
-    try:
-        with saving(into), _reading(archive):
-            for member in _members(archive):
-                path = _free_place(archive, member.path, into)
-                _copy(member.content, beside / path, budget, report)
-                paths.append(path)
-            for path in paths:
-                (into / path).parent.mkdir(parents=True, exist_ok=True)
-                (beside / path).rename(into / path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with saving(into), working(into / archive.name) as beside, _reading(archive):
+        for member in _members(archive):
+            path = _free_place(archive, member.path, into)
+            _copy(member.content, beside / path, budget, report)
+            paths.append(path)
+        for path in paths:
+            (into / path).parent.mkdir(parents=True, exist_ok=True)
+            (beside / path).rename(into / path)
     return len(paths)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from PIL import Image
 from sats.data.folder import read_names
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, image_size, opened
 from sats.data.pairs import DataProblemsError
-from sats.files import at_home, building, into_place, saving
+from sats.files import at_home, building, into_place, saving, working
 from sats.progress import progress_bar
 from sats.types import IGNORE
 
@@ -99,9 +98,9 @@ def _adding(out: Path, split: str) -> Iterator[Path]:
             yield beside
             check_place(out, split)  # somebody else may have made it meanwhile
         return
-    with tempfile.TemporaryDirectory(prefix=f".{split}.", dir=out) as folder:
-        yield Path(folder)
-        _move_in(Path(folder), out, split)
+    with working(out / split) as beside:
+        yield beside
+        _move_in(beside, out, split)
 
 
 def _move_in(beside: Path, out: Path, split: str) -> None:

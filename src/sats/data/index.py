@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from platformdirs import user_cache_dir
 
+from sats.files import write_text
 from sats.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def opened(path: str, content: bytes | None = None) -> Iterator[ImageFile]:
     except UnidentifiedImageError as error:
         known = ", ".join(FORMATS)
         raise ValueError(f"{path} is not an image of a known format ({known}): save it anew.") from error
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is gone: put it back.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} has too many pixels ({error}): cut it and its partner into tiles.") from error
     except UNREADABLE as error:
@@ -326,10 +328,7 @@ def _save(cache: Path, rows: Rows) -> None:
     text = json.dumps({"version": VERSION, "key": list(rows), **columns}, separators=(",", ":"))
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache.parent) as folder:
-            beside = Path(folder, cache.name)
-            beside.write_text(text)
-            beside.replace(cache)
+        write_text(cache, text)
     except OSError as error:
         effect = "is not kept, so the next start reads them all again"
         warnings.warn(f"The index of masks {effect} ({error}): set SATS_CACHE to a folder.", stacklevel=3)

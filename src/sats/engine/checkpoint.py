@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from sats.documents import is_a, read_json
 from sats.errors import RunError
-from sats.files import into_place, sha256
+from sats.files import building, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,28 +66,29 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, folder: Path) -> None:
     """Write ``checkpoint`` below ``folder`` and remove all but the last two there."""
     name = f"step-{checkpoint.step}-iteration-{checkpoint.iteration:08d}"
-    beside = folder / f"{name}.tmp"
-    if beside.exists():
-        shutil.rmtree(beside)
-    beside.mkdir(parents=True)
-    save_file(_contiguous(checkpoint.model), beside / "model.safetensors")
-    save_file(_contiguous(checkpoint.state), beside / "state.safetensors")
-    save_file(_contiguous(checkpoint.random), beside / "random.safetensors")
+    with building(folder / name) as beside:
+        _write(checkpoint, beside)
+    for outdated in list(_newest_first(folder))[KEPT:]:
+        shutil.rmtree(outdated)
+
+
+def _write(checkpoint: Checkpoint, folder: Path) -> None:
+    save_file(_contiguous(checkpoint.model), folder / "model.safetensors")
+    save_file(_contiguous(checkpoint.state), folder / "state.safetensors")
+    save_file(_contiguous(checkpoint.random), folder / "random.safetensors")
     for process, own in enumerate(checkpoint.others, start=1):
-        save_file(_contiguous(own), beside / f"process-{process}.safetensors")
-    torch.save(checkpoint.optimizer, beside / "optimizer.pt")
+        save_file(_contiguous(own), folder / f"process-{process}.safetensors")
+    with (folder / "optimizer.pt").open("wb") as file:  # by its path, torch does not tell why it cannot be written
+        torch.save(checkpoint.optimizer, file)
     manifest = {
         "version": VERSION,
         "run": checkpoint.run,
         "step": checkpoint.step,
         "iteration": checkpoint.iteration,
         "processes": checkpoint.processes,
-        "sha256": {path.name: sha256(path) for path in sorted(beside.iterdir())},
+        "sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())},
     }
-    (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    into_place(beside, folder / name)
-    for outdated in list(_newest_first(folder))[KEPT:]:
-        shutil.rmtree(outdated)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, list[str]]:

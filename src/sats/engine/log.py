@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from sats.documents import parse_json
-from sats.files import write_text
+from sats.files import append_line, write_text
 from sats.progress import bar
 from sats.words import verbatim
 
@@ -112,8 +112,7 @@ class Log:
             "images_per_second": round(speed, 2),
             "memory_mib": memory,
         }
-        with self.metrics_path.open("a", encoding="utf-8") as metrics:
-            metrics.write(json.dumps(line) + "\n")
+        append_line(self.metrics_path, json.dumps(line))
         self._show(position, losses, speed)
 
     def forget_after(self, step: int, iteration: int) -> None:

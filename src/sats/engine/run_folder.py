@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 from sats.config import RunConfig, read_config, to_json
 from sats.documents import is_a, parse_json, read_json
 from sats.evaluation.scores import Scores, read_scores
-from sats.files import into_place, replacing, saving, write_text
+from sats.files import building, replacing, saving, write_text
 from sats.holding import held, is_held
 from sats.words import shown
 
@@ -193,14 +193,13 @@ class RunFolder:
 
     @contextmanager
     def writing_step(self, index: int) -> Iterator[Path]:
-        """A folder to fill; it becomes the step's when the context ends without an error."""
-        final = self.step(index)
-        beside = final.with_name(f"{final.name}.tmp")
-        if beside.exists():
-            shutil.rmtree(beside)
-        beside.mkdir()
-        yield beside
-        into_place(beside, final)
+        """A folder to fill; it becomes the step's when the context ends without an error.
+
+        FileNotFoundError where the run's own folder is gone: nobody wants a step alone in its place.
+        """
+        self.path.stat()
+        with building(self.step(index)) as beside:
+            yield beside
 
 
 def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sats.engine.run_folder import read_skipped
+from sats.files import append_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,5 @@ class Skipped:
         if problem in self._known:
             return
         self._known.add(problem)
-        with self._path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(json.dumps({"problem": problem}) + "\n")
+        append_line(self._path, json.dumps({"problem": problem}))
         self._say(f"Skipped: {problem}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from logging import ERROR, getLogger
@@ -20,7 +19,7 @@ from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
-from sats.files import at_home, into_place
+from sats.files import at_home, building
 from sats.models.deeplab import register
 from sats.models.preprocessing import FILE as PREPROCESSOR
 from sats.models.preprocessing import read_preprocessing
@@ -201,21 +200,20 @@ def save(segmenter: Segmenter, folder: Path, resize: int = 0) -> None:
     the classifier, which those classes know nothing of, go into a file of their own. The folder is written beside and
     renamed, an existing one is replaced.
     """
-    beside = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
-    with _quiet(), _plain_network(segmenter) as network:
-        network.save_pretrained(beside)
-        ImageProcessor(
-            do_resize=bool(resize),
-            size={"shortest_edge": resize} if resize else None,
-            default_to_square=False,
-            image_mean=segmenter.preprocessing.mean,
-            image_std=segmenter.preprocessing.std,
-        ).save_pretrained(beside)
     classifier = segmenter.classifier
-    if classifier.reserved_weight is not None and classifier.reserved_bias is not None:
-        rows = {"weight": classifier.reserved_weight.detach(), "bias": classifier.reserved_bias.detach()}
-        save_file(rows, beside / RESERVED)
-    into_place(beside, folder)
+    with building(folder) as beside:
+        with _quiet(), _plain_network(segmenter) as network:
+            network.save_pretrained(beside)
+            ImageProcessor(
+                do_resize=bool(resize),
+                size={"shortest_edge": resize} if resize else None,
+                default_to_square=False,
+                image_mean=segmenter.preprocessing.mean,
+                image_std=segmenter.preprocessing.std,
+            ).save_pretrained(beside)
+        if classifier.reserved_weight is not None and classifier.reserved_bias is not None:
+            rows = {"weight": classifier.reserved_weight.detach(), "bias": classifier.reserved_bias.detach()}
+            save_file(rows, beside / RESERVED)
 
 
 @contextmanager
