@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def at_home(path: Path | str) -> Path:
+def at_home(path: os.PathLike[str] | str) -> Path:
     """``path`` with a leading ~ as the user's home; ~NAME of nobody here stays as it is, and is found missing."""
     try:
         return Path(path).expanduser()
