@@ -5,6 +5,7 @@ from .api import resume as resume
 from .api import train as train
 from .config import RunConfig as RunConfig
 from .config import read_config as read_config
+from .config import with_settings as with_settings
 from .errors import RunError as RunError
 from .evaluation.predict import Prediction as Prediction
 from .evaluation.predict import Predictor as Predictor
@@ -33,4 +34,5 @@ __all__ = [
     "recipe",
     "resume",
     "train",
+    "with_settings",
 ]
