@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sats.bench.naming import cell_name, short_names, value_text
-from sats.bench.settings import Places, flat, merged, nested
+from sats.bench.settings import Places
 from sats.bench.step0 import step0_of
 from sats.bench.suite import Cell, cells, parse_suite, read_suite
 from sats.config import RunConfig
+from sats.dotted import flat, merged, nested
 from sats.methods import METHODS, Method
 from sats.recipes import recipe
 

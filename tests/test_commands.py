@@ -238,13 +238,13 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(
 
 def test_a_run_that_was_never_begun_can_be_resumed(finished: Path, tmp_path: Path) -> None:
     create_run(tmp_path / "run", small("sats"))
-    scores = sats.resume(tmp_path / "run")
-    assert scores == RunFolder(finished).scores()
+    scores = sats.resume(tmp_path / "run").scores
+    assert list(scores) == RunFolder(finished).scores()
 
 
 def test_training_from_python(tmp_path: Path, finished: Path) -> None:
-    scores = sats.train(small("sats"), tmp_path / "run")
-    assert scores == RunFolder(finished).scores()
+    scores = sats.train(small("sats"), tmp_path / "run").scores
+    assert list(scores) == RunFolder(finished).scores()
     assert not (tmp_path / "run" / ".owner").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sats.config import DataConfig, RunConfig, StreamConfig, TrainConfig, from_json, read_config, to_json
+from sats.config import DataConfig, RunConfig, StreamConfig, TrainConfig, from_json, read_config, to_json, with_settings
 from sats.methods import METHODS, method_name
 from sats.recipes import RECIPES, recipe, with_method
 
@@ -117,3 +117,41 @@ def test_another_method_keeps_the_other_settings() -> None:
 def test_a_folder_needs_a_place() -> None:
     with pytest.raises(ValueError, match="--data DIR"):
         RunConfig(recipe="folder", method=METHODS["sats"](), data=DataConfig(source="folder"))
+
+
+def test_settings_are_changed_by_their_dotted_names(tmp_path: Path) -> None:
+    config = recipe("scenes", "sats")
+    changed = with_settings(
+        config,
+        {
+            "train.epochs": 2,
+            "train.scale": (0.5, 1.5),
+            "seed": 3,
+            "stream.steps": [["zero", "one"], ["two"]],
+            "method.attention_transfer.pooling": "global",
+            "start_from": tmp_path,
+        },
+    )
+    assert (changed.train.epochs, changed.train.scale, changed.seed) == (2, (0.5, 1.5), 3)
+    assert changed.stream.steps == (("zero", "one"), ("two",))
+    assert changed.method.attention_transfer.pooling == "global"
+    assert changed.method.attention_transfer.weight == config.method.attention_transfer.weight
+    assert changed.start_from == str(tmp_path)
+    assert config == recipe("scenes", "sats")
+    assert with_settings(config, {}) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train.epoch": 2}, "did you mean 'epochs'"),
+        ({"trian.epochs": 2}, "did you mean 'train'"),
+        ({"train.epochs": "two"}, r"epochs must be int, not 'two'"),
+        ({"seed.of": 1}, "seed must be int"),
+        ({"train": 3}, "expected the settings of TrainConfig"),
+        ({"train.batch_size": 5, "train.accumulation": 2}, "does not divide"),
+    ],
+)
+def test_changes_that_cannot_be_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_settings(recipe("scenes", "sats"), settings)

@@ -120,7 +120,7 @@ def run(data: Path, method: str, **memory: object) -> RunConfig[Method]:
 
 @pytest.mark.parametrize("method", ["sats", "plop", *(pytest.param(name, marks=pytest.mark.slow) for name in LEARNING)])
 def test_every_method_that_can_learns_domains(method: str, data: Path, tmp_path: Path) -> None:
-    scores = api.train(run(data, method), tmp_path / "run")
+    scores = api.train(run(data, method), tmp_path / "run").scores
     folder = RunFolder(tmp_path / "run")
     if METHODS[method].data == "all":
         assert len(scores) == 1

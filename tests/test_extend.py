@@ -330,8 +330,11 @@ def test_from_python(data: Path, tmp_path: Path) -> None:
     model = foreign(tmp_path / "model", "segformer", CITY)
     config = sats.extension(model, data, classes=["cow"])
     train = dataclasses.replace(config.train, crop=64, batch_size=4, epochs=1)
-    scores = sats.extend(dataclasses.replace(config, train=train), tmp_path / "out")
-    assert [len(step.classes) for step in scores] == [4, 5]
+    made = sats.extend(dataclasses.replace(config, train=train), tmp_path / "out")
+    assert [len(scores.classes) for scores in made.scores] == [4, 5]
+    assert made.path == tmp_path / "out" / "run"
+    assert sats.read_run(tmp_path / "out") == made
+    assert made.picture(1).width > made.picture(1, steps=[1]).width
     assert sats.load(tmp_path / "out").classes == (NOT_LEARNED_YET, *CITY, "cow")
 
 

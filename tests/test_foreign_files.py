@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from conftest import tiny_segmenter
 from sats.api import start
 from sats.cli import main
-from sats.commands.tables import show, show_skipped
+from sats.commands.tables import show_skipped
 from sats.data.index import image_size, read_image, read_mask
 from sats.documents import MOST_BYTES, parse_json, read_json
 from sats.engine.card import model_card
@@ -30,7 +30,7 @@ from sats.engine.sums import SUMS
 from sats.engine.train import train
 from sats.errors import RunError
 from sats.evaluation.scores import compute_scores
-from sats.evaluation.table import class_table
+from sats.evaluation.table import class_table, show
 from sats.models.checkpoint import load, save, stored_config
 from sats.progress import bar
 from test_engine import run, small

@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sats.bench.settings import flat
 from sats.cli import COMMANDS, main
 from sats.config import to_json
+from sats.dotted import flat
 from sats.methods import METHODS
 from sats.recipes import RECIPES, recipe
 from test_engine import run, small

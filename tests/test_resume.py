@@ -190,7 +190,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> N
     with pytest.raises(ValueError, match=r"config\.json.*remove"):
         sats.resume(folder.path)
     folder.write("config.json", to_json(config))
-    assert len(sats.resume(folder.path)) == 2
+    assert len(sats.resume(folder.path).scores) == 2
 
 
 def kill_and_resume(folder: Path, config: RunConfig[Method], kills: int, seed: int) -> int:

@@ -54,7 +54,7 @@ def sample(*indices: int, size: tuple[int, int] = (320, 240), caption: str = "a"
 
 
 def drawn(samples: list[Sample], classes: tuple[str, ...] = CLASSES) -> NDArray[np.uint8]:
-    return np.asarray(contact_sheet(samples, classes))
+    return np.asarray(contact_sheet([(image, (labels,), caption) for image, labels, caption in samples], classes))
 
 
 def legend_of(sheet: NDArray[np.uint8], rows: int = 1, height: int = 180) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The commands from Python: what ``sats train``, ``sats resume`` and ``sats predict`` do."""
+"""The commands from Python: what ``sats train``, ``sats resume``, ``sats extend`` and ``sats predict`` do."""
 
 from __future__ import annotations
 
@@ -24,48 +24,47 @@ from sats.engine.run_folder import (
 from sats.errors import RunError
 from sats.files import at_home
 from sats.methods import METHODS, method_name
-from sats.progress import waiting
+from sats.progress import LOADING, waiting
+from sats.runs import Run
 from sats.types import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from sats.config import RunConfig
     from sats.evaluation.predict import Predictor
-    from sats.evaluation.scores import Scores
     from sats.methods import Method
 
-LOADING = "loading torch"
-"""What a terminal shows meanwhile."""
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
-def train(config: RunConfig[Method], out: Path | str = "") -> list[Scores]:
-    """Train every step of ``config`` and return the scores after each.
+def train(config: RunConfig[Method], out: Path | str = "") -> Run:
+    """Train every step of ``config`` and return the run: its scores, models and pictures.
 
     ``out`` is the run's folder, new or empty; by default a free name below ``runs/``. ValueError for settings,
     data or a folder that do not fit; RunError when the run cannot go on. Under torchrun every process calls this, and
     the main one's arguments count.
     """
-    return run(start(config, out) if launch.is_main() else None)
+    return _trained(start(config, out) if launch.is_main() else None)
 
 
-def resume(folder: Path | str) -> list[Scores]:
-    """Go on with the interrupted run in ``folder`` and return the scores after each step.
+def resume(folder: PathLike[str] | str) -> Run:
+    """Go on with the interrupted run in ``folder`` and return it.
 
     The end is the same, bit for bit on a CPU, as if it had never been interrupted. A finished run is left as it is.
     Under torchrun every process calls this.
     """
-    return run(open_run(at_home(folder)) if launch.is_main() else None)
+    return _trained(open_run(at_home(folder)) if launch.is_main() else None)
 
 
-def extend(config: RunConfig[Method], out: Path | str) -> list[Scores]:
-    """Extend a trained model as ``config`` says (see `extension`), and return the scores before and after.
+def extend(config: RunConfig[Method], out: Path | str) -> Run:
+    """Extend a trained model as ``config`` says (see `extension`), and return the run, with scores before and after.
 
     ``out``, new or empty, becomes a model folder that transformers loads; the run that made it is in ``out``/run.
     ValueError for settings, data or a folder that do not fit.
     """
-    return run(start_extension(config, out) if launch.is_main() else None)
+    return _trained(start_extension(config, out) if launch.is_main() else None)
 
 
 def extension(
@@ -101,7 +100,7 @@ def start_extension(config: RunConfig[Method], out: Path | str) -> RunFolder:
     return create_run(path / EXTENSION, absolute_paths(config))
 
 
-def load(folder: Path | str) -> Predictor:
+def load(folder: PathLike[str] | str) -> Predictor:
     """The model in ``folder``: a run (its last finished step), a step of one, or any model folder of Hugging Face's.
 
     ValueError if there is none.
@@ -179,11 +178,11 @@ def absolute_paths(config: RunConfig[Method]) -> RunConfig[Method]:
     )
 
 
-def run(folder: RunFolder | None) -> list[Scores]:
-    """Train what is left to do in a run's folder, which no other run may touch meanwhile.
+def run(folder: RunFolder | None) -> RunFolder | None:
+    """Train what is left to do in a run's folder, which no other run may touch meanwhile; returns the same.
 
     Where several processes share the run, ``folder`` is what the main one has; the others learn it here. There is
-    nothing to do if the main one has None.
+    nothing to do, and None is returned, if the main one has None.
     """
     runtime.prepare()
     with waiting(LOADING) if folder else nullcontext():
@@ -194,16 +193,24 @@ def run(folder: RunFolder | None) -> list[Scores]:
         processes.join()
         told = processes.from_main(folder.absolute() if folder else None)
         if told is None:
-            return []
+            return None
         try:
-            scores = train_steps(told.config(), folder or told)
+            train_steps(told.config(), folder or told)
         except (ValueError, OSError, RunError) as error:
             if folder:
                 after_failure(folder, error)
             raise
         if folder:
             folder.publish()
-        return scores
+        return folder or told
+
+
+def _trained(folder: RunFolder | None) -> Run:
+    """The run in a folder, with what was left to do done."""
+    done = run(folder)
+    if done is None:
+        raise RunError("The main process of the run had nothing to train, so there is nothing to go on with.")
+    return Run(done.absolute().path)
 
 
 def after_failure(folder: RunFolder, error: Exception) -> None:

@@ -13,6 +13,7 @@ from typeguard import TypeCheckError
 
 from sats.config_checks import check
 from sats.documents import checked, parse_json
+from sats.dotted import merged, nested
 from sats.errors import unknown
 from sats.methods import METHODS, Method, method_name
 from sats.types import Background, ExemplarLabels, Future, HasBackground, Increment, OnError, Selection, Setting, Void
@@ -321,6 +322,17 @@ def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
     if name not in METHODS:
         raise ValueError(f"{where}: {unknown('method', name, METHODS)}")
     return typing.cast("RunConfig[Method]", _build(RunConfig, values, where, {"method": METHODS[name]}))
+
+
+def with_settings(config: RunConfig[Method], settings: Mapping[str, Any]) -> RunConfig[Method]:
+    """``config`` with some settings changed, by dotted names as in {"train.epochs": 2}.
+
+    ValueError names an unknown one and the nearest right one, or what cannot work together.
+    """
+    values = json.loads(to_json(config))
+    for name, value in settings.items():
+        values = merged(values, nested(name, value))
+    return from_json(json.dumps(values, default=str), "the settings")
 
 
 def read_config(path: Path) -> RunConfig[Method]:

@@ -28,7 +28,7 @@ LONG_AGO: Final = 24 * 60 * 60.0
 """Seconds after which no other machine's process is still writing."""
 
 
-def at_home(path: Path | str) -> Path:
+def at_home(path: os.PathLike[str] | str) -> Path:
     """``path`` with a leading ~ as the user's home; ~NAME of nobody here stays as it is, and is found missing."""
     try:
         return Path(path).expanduser()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 SECONDS_BEFORE_BAR = 1.0
+LOADING = "loading torch"
+"""What most commands wait for first."""
 
 
 def bar(console: Console) -> Progress:

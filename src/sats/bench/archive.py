@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sats.bench.gather import as_json, from_json
-from sats.bench.settings import Settings, different, flat
+from sats.bench.settings import different
 from sats.config import to_json
 from sats.documents import read_json
+from sats.dotted import Settings, flat
 from sats.files import write_text
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from sats.bench.archive import Archive
-from sats.bench.settings import different, flat
+from sats.bench.settings import different
 from sats.config import to_json
+from sats.dotted import flat
 from sats.engine.run_folder import CONFIG, RunFolder, create_run, is_run, unused_folder
 from sats.holding import held, is_held
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sats import api
 from sats.config import from_json, to_json
+from sats.dotted import Settings, merged
 from sats.methods import METHODS
 from sats.recipes import recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from sats.config import RunConfig
     from sats.methods import Method
 
-Settings = dict[str, Any]
-"""Nested as in a run's config.json."""
 DIFFERENCES_SHOWN = 4
 
 
@@ -35,30 +33,6 @@ class Places:
         for flag, path in (("--data", self.data), ("--weights", self.weights)):
             if path is not None and not path.is_dir():
                 raise ValueError(f"{path} is no folder: name one that is there with {flag} DIR.")
-
-
-def merged(below: Settings, above: Settings) -> Settings:
-    """``below`` with the settings of ``above`` in their place; neither is changed."""
-    both = dict(below)
-    for name, value in above.items():
-        inner = both.get(name)
-        both[name] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return both
-
-
-def nested(name: str, value: Any) -> Settings:
-    """The setting with a dotted ``name``, alone."""
-    first, _, rest = name.partition(".")
-    return {first: nested(rest, value) if rest else value}
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Settings:
-    """Every setting by its dotted name."""
-    found: Settings = {}
-    for name, value in settings.items():
-        dotted = f"{prefix}{name}"
-        found |= flat(value, f"{dotted}.") if isinstance(value, dict) else {dotted: value}
-    return found
 
 
 def different(before: Settings, after: Settings) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sats.bench.naming import cell_name, short_names
-from sats.bench.settings import Places, Settings, configuration, merged, nested
+from sats.bench.settings import Places, configuration
 from sats.documents import read_json
+from sats.dotted import Settings, merged, nested
 from sats.errors import unknown
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from sats.bench.settings import Places
 from sats.bench.suite import cells, read_suite
 from sats.bench.summary import summarise
 from sats.bench.sums import data_sums, weights_sums
-from sats.commands.tables import show
 from sats.errors import RunError
+from sats.evaluation.table import show
 from sats.files import at_home
 from sats.words import count, names
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.table import Table
 
-from sats.commands.tables import show
 from sats.config import Names
-from sats.evaluation.table import cell
+from sats.evaluation.table import cell, show
 from sats.files import at_home
 from sats.types import HasBackground, Increment, Setting
 from sats.words import verbatim

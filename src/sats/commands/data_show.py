@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from sats.commands.data_check import step_table
-from sats.commands.tables import show
 from sats.config import Names
+from sats.evaluation.table import show
 from sats.files import at_home
 from sats.progress import progress_bar
 from sats.types import BACKGROUND, IGNORE, Increment, Setting
@@ -98,10 +98,10 @@ def write_sheet(arguments: ShowArguments, source: PairsSource) -> list[int]:
 
     foreground = source.presence()[:, BACKGROUND + 1 :]
     chosen = sorted(choose(foreground, arguments.images, arguments.seed))
-    samples = [
-        (*reduced(source.image(index), source.mask(index)), source.key(index))
-        for index in progress_bar(chosen, "reading images", len(chosen))
-    ]
+    samples = []
+    for index in progress_bar(chosen, "reading images", len(chosen)):
+        image, labels = reduced(source.image(index), source.mask(index))
+        samples.append((image, (labels,), source.key(index)))
     sheet = contact_sheet(samples, source.classes)
     out = at_home(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)

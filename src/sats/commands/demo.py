@@ -15,10 +15,9 @@ import tyro
 from rich.table import Table
 
 from sats import api
-from sats.commands.tables import show
 from sats.engine.run_folder import RunFolder, create_run, unused_folder
 from sats.errors import RunError
-from sats.evaluation.table import percent
+from sats.evaluation.table import percent, show
 from sats.files import at_home
 from sats.recipes import recipe
 

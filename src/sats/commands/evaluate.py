@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from sats import api
-from sats.commands.tables import show_scores, show_skipped
+from sats.commands.tables import show_skipped
 from sats.engine.run_folder import STEP, find_model, run_of
+from sats.evaluation.table import show_scores
 from sats.files import at_home, write_text
 from sats.progress import progress_bar
 from sats.types import ALL, BACKGROUND, Background, Future, OnError

@@ -13,9 +13,8 @@ from rich.table import Table
 
 from sats import api
 from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, open_source_of
-from sats.commands.tables import show
 from sats.engine.run_folder import EXTENSION, find_model, run_of
-from sats.evaluation.table import percent
+from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working
 from sats.methods import METHODS
 from sats.types import MIN_SIDE

@@ -14,7 +14,7 @@ from sats.commands.train import go_on, help_for_all, take
 from sats.config import MethodT_co, RunConfig
 from sats.engine import launch
 from sats.methods import Method, method_name
-from sats.progress import waiting
+from sats.progress import LOADING, waiting
 from sats.recipes import extend as recipe
 from sats.types import HasBackground
 from sats.words import names, verbatim
@@ -60,7 +60,7 @@ def begin(words: list[str]) -> RunFolder:
     if not words or words[0].startswith("-"):
         raise ValueError("Name the model first: sats extend MODEL --data DIR --out NEW.")
     background = old_background(take(words, "--old-background"))
-    with waiting(api.LOADING):
+    with waiting(LOADING):
         from sats.engine.extension import defaults, held_out, look, plan
     origin = look(words.pop(0), background)
     base = defaults(origin, method)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.table import Table
 
-from sats.commands.tables import show
 from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run
-from sats.evaluation.table import cell, percent
+from sats.evaluation.table import cell, percent, show
 from sats.files import at_home
 from sats.methods import method_name
 

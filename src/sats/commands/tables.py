@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from sats.evaluation.table import cell, class_table, figure_table, percent, unmeasured_note
+from sats.evaluation.table import cell, percent, show
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
@@ -17,23 +16,6 @@ if TYPE_CHECKING:
     from sats.evaluation.scores import Scores
 
 MOST_SKIPPED = 10
-UNLIMITED = 10_000
-"""Columns: wider than any table."""
-
-
-def show(*tables: Table) -> None:
-    """Print tables; where the output is no terminal, as wide as they need to be."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=UNLIMITED)
-        console = Console(width=max([80, *(console.measure(table).maximum for table in tables)]))
-    console.print(*tables)
-
-
-def show_scores(history: Sequence[Scores]) -> None:
-    """Print the scores after each step."""
-    show(class_table(history), figure_table(history))
-    print(unmeasured_note(history[-1]), end="")
 
 
 def show_skipped(problems: Sequence[str], rest: str = "") -> None:

@@ -66,6 +66,10 @@ class Samples:
         """Height and width of an image, without decoding it."""
         return self.source.size(int(self.indices[position]))
 
+    def key(self, position: int) -> str:
+        """What the source calls an image."""
+        return self.source.key(int(self.indices[position]))
+
     @property
     def skipped(self) -> tuple[str, ...]:
         """What was left out of the source because it cannot be used, a sentence each."""
@@ -118,6 +122,15 @@ class Joined:
         """Height and width of an image, without decoding it."""
         part, within = self._find(position)
         return part.size(within)
+
+    def key(self, position: int) -> str:
+        """What its source calls an image."""
+        part, within = self._find(position)
+        return part.key(within)
+
+    def presence(self, num_channels: int) -> NDArray[np.bool_]:
+        """Which of the first channels each image's labels hold; see `Samples.presence`."""
+        return np.concatenate([part.presence(num_channels) for part in self.parts])
 
     def _find(self, position: int) -> tuple[Samples, int]:
         """The part that holds ``position``, and where in it."""

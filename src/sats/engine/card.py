@@ -13,7 +13,7 @@ from sats.types import NOT_LEARNED_YET
 from sats.words import NOTHING, count, listed, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sats.config import RunConfig
     from sats.evaluation.scores import Scores
@@ -60,7 +60,7 @@ segment = pipeline("image-segmentation", model="<this folder>")
 """
 
 
-def model_card(config: RunConfig[Method], steps: Sequence[dict[str, object]], history: Sequence[Scores]) -> str:
+def model_card(config: RunConfig[Method], steps: Sequence[Mapping[str, object]], history: Sequence[Scores]) -> str:
     """The card, in Markdown, of the model after the last step of ``history``.
 
     ``steps`` says what each step of the run learns, and from how many images, as `RunFolder.steps` has it.
@@ -138,7 +138,7 @@ def _virtual(config: RunConfig[Method]) -> frozenset[str]:
     return frozenset({NOT_LEARNED_YET}) if is_virtual else frozenset()
 
 
-def _step(index: int, step: dict[str, object], virtual: frozenset[str]) -> tuple[str, ...]:
+def _step(index: int, step: Mapping[str, object], virtual: frozenset[str]) -> tuple[str, ...]:
     learned = step.get("domains", step["learns"])
     names = [escaped(name) for name in learned if name not in virtual] if isinstance(learned, list) else []
     return str(index), listed(names), str(step["images"] or NOTHING)

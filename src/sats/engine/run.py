@@ -17,7 +17,7 @@ from sats.models.checkpoint import load as load_model
 from sats.words import names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from accelerate import Accelerator
 
@@ -68,7 +68,7 @@ def finished_model(run: Run, step: Step) -> Segmenter:
     return model
 
 
-def described_steps(run: Run, learned: Sequence[dict[str, object]]) -> str:
+def described_steps(run: Run, learned: Sequence[Mapping[str, object]]) -> str:
     """The text of steps.json: the ``learned`` steps as they are, then what others learn, and from how many images."""
     later = [
         {

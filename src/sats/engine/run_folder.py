@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import typing
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from sats.config import RunConfig, read_config, to_json
 from sats.documents import is_a, parse_json, read_json
@@ -34,7 +35,7 @@ EXTENSION = "run"
 """Within the folder of an extended model: the run that made it."""
 
 
-class _Described(TypedDict):
+class Described(TypedDict):
     """What steps.json says of a step."""
 
     learns: list[str]
@@ -99,17 +100,21 @@ class RunFolder:
         """The folder of a finished step: model, scores, confusion matrix, the method's state."""
         return self.path / f"{STEP}{index}"
 
-    def steps(self) -> list[dict[str, object]]:
+    def steps(self) -> list[Described]:
         """What each step learns, and from how many images; empty while its data was not opened yet."""
         path = self.path / STEPS
         found = read_json(path) if path.is_file() else []
-        if not is_a(found, list[_Described]):
+        if not is_a(found, list[Described]):
             raise ValueError(f"{path} does not list steps: put back what sats wrote.")
-        return list(found)
+        return list(typing.cast("list[Described]", found))
+
+    def metrics(self) -> list[dict[str, object]]:
+        """The lines of metrics.jsonl; one that a crash has cut off is left out."""
+        return list(_objects(self.metrics_path))
 
     def domains(self) -> tuple[tuple[str, ...], ...]:
         """The domains that each step brings, as written down when the run began; empty where there are none."""
-        return tuple(tuple(names) for step in self.steps() if isinstance(names := step.get("domains"), list))
+        return tuple(tuple(step["domains"]) for step in self.steps() if "domains" in step)
 
     def num_steps(self) -> int:
         """How many steps the run has; 0 while that is not known, as its data was not opened yet."""
@@ -271,16 +276,19 @@ def find_model(folder: Path) -> Path:
 
 
 def read_skipped(path: Path) -> list[str]:
-    """The sentences in a file that says what was skipped; lines that are none, as a crash may leave one, are passed."""
-    found = []
+    """The sentences in a file that says what was skipped."""
+    return [entry["problem"] for entry in _objects(path) if isinstance(entry.get("problem"), str)]
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file that are objects of JSON; others, as a crash may leave one, are passed over."""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             entry = parse_json(line, "")
         except ValueError:
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("problem"), str):
-            found.append(entry["problem"])
-    return found
+        if isinstance(entry, dict):
+            yield entry
 
 
 def unused_folder(parent: Path, name: str) -> Path:

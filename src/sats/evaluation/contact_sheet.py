@@ -1,4 +1,4 @@
-"""A contact sheet: images of a data set, each beside what its mask says, over a legend of the colours."""
+"""A contact sheet: images, each beside what its mask or a model says of it, over a legend of the colours."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
     Labels = NDArray[np.uint8]
-    Sample = tuple[Image.Image, Labels, str]
+    Sample = tuple[Image.Image, tuple[Labels, ...], str]
 
-COLUMNS: Final = 4
+PICTURES: Final = 8
+"""Pictures side by side at most, unless one cell holds more: an image and each of its maps."""
 WIDTH: Final = 240
-"""Pixels that a picture is wide at most; a cell holds two of them."""
+"""Pixels that a picture is wide at most."""
 FLATTEST, TALLEST = 0.5, 1.5
 """Bounds of a picture's height, in widths; within them the sheet has the shape of most of its images."""
 SHARPNESS: Final = 2
@@ -83,26 +84,25 @@ def reduced(image: Image.Image, labels: Labels) -> tuple[Image.Image, Labels]:
 
 
 def contact_sheet(samples: Sequence[Sample], classes: Sequence[str]) -> Image.Image:
-    """Draw images with their masks laid over them, and the colour of each class that occurs.
+    """Draw images with maps laid over them, and the colour of each class that occurs.
 
-    A sample is an RGB image, its labels [H, W] (indices into ``classes``, or IGNORE) and a caption. Cells are of equal
-    size, at most four in a row. ValueError if there are no samples.
+    A sample is an RGB image, maps of it [H, W] (indices into ``classes``, or IGNORE), as many for each sample, and a
+    caption. Cells are of equal size. ValueError if there are no samples.
     """
     if not samples:
         raise ValueError("A contact sheet shows at least one image: give some.")
     called = {**dict(enumerate(classes)), IGNORE: NOT_LABELLED}
-    found = sorted({int(index) for _, labels, _ in samples for index in np.unique(labels)})
+    found = sorted({int(index) for _, maps, _ in samples for labels in maps for index in np.unique(labels)})
     names = [_plain(called[index], LONGEST_NAME) for index in found]
     captions = [_plain(caption, LONGEST_CAPTION) for _, _, caption in samples]
     fonts = _fonts([*names, *captions])
     lines = [_Line(text, font) for text, font in zip([*names, *captions], fonts, strict=True)]
     height = _box_height([image.size for image, _, _ in samples])
-    grid = _grid(
-        [
-            _cell(_side_by_side(image, labels, height), line)
-            for (image, labels, _), line in zip(samples, lines[len(names) :], strict=True)
-        ]
-    )
+    cells = [
+        _cell(_side_by_side(image, maps, height), line)
+        for (image, maps, _), line in zip(samples, lines[len(names) :], strict=True)
+    ]
+    grid = _grid(cells, max(1, PICTURES // (1 + len(samples[0][1]))))
     return _page(grid, _legend(found, lines[: len(names)], grid.width))
 
 
@@ -130,16 +130,17 @@ def _scaled(labels: Labels, size: tuple[int, int]) -> Labels:
     return scaled
 
 
-def _side_by_side(image: Image.Image, labels: Labels, height: int) -> Image.Image:
-    """An image and its overlay, each in the middle of a white box of WIDTH x ``height`` pixels."""
+def _side_by_side(image: Image.Image, maps: Sequence[Labels], height: int) -> Image.Image:
+    """An image and the overlay of each map, each in the middle of a white box of WIDTH x ``height`` pixels."""
     width_inside, height_inside = _fitted(image.size, (WIDTH, height))
     size = (SHARPNESS * width_inside, SHARPNESS * height_inside)
     large = image.resize(size, Image.Resampling.LANCZOS)
-    both = Image.new("RGB", (2 * WIDTH + GAP, height), WHITE)
-    for place, picture in enumerate((large, overlay(large, _scaled(labels, size)))):
+    pictures = [large, *(overlay(large, _scaled(labels, size)) for labels in maps)]
+    row = Image.new("RGB", (len(pictures) * (WIDTH + GAP) - GAP, height), WHITE)
+    for place, picture in enumerate(pictures):
         left = place * (WIDTH + GAP) + (WIDTH - width_inside) // 2
-        both.paste(picture.reduce(SHARPNESS), (left, (height - height_inside) // 2))
-    return both
+        row.paste(picture.reduce(SHARPNESS), (left, (height - height_inside) // 2))
+    return row
 
 
 def _cell(pictures: Image.Image, caption: _Line) -> Image.Image:
@@ -150,9 +151,9 @@ def _cell(pictures: Image.Image, caption: _Line) -> Image.Image:
     return cell
 
 
-def _grid(cells: Sequence[Image.Image]) -> Image.Image:
-    """Cells of one size in as few rows as COLUMNS allow, and as even as that allows."""
-    rows = math.ceil(len(cells) / COLUMNS)
+def _grid(cells: Sequence[Image.Image], most: int) -> Image.Image:
+    """Cells of one size, at most so many in a row, in as few rows as that allows, and as even."""
+    rows = math.ceil(len(cells) / most)
     columns = math.ceil(len(cells) / rows)
     across, down = cells[0].width + GUTTER, cells[0].height + LEADING
     grid = Image.new("RGB", (columns * across - GUTTER, rows * down - LEADING), WHITE)

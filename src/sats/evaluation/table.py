@@ -1,11 +1,14 @@
-"""Scores as a table for the terminal."""
+"""Scores as tables: for a terminal, and as HTML for a notebook."""
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sats.evaluation.scores import backward_transfer
 from sats.words import shown
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
     from sats.evaluation.scores import Scores
 
+UNLIMITED = 10_000
+"""Columns: wider than any table."""
 FIGURES = {
     "all": "all classes",
     "old": "old (step 0)",
@@ -33,6 +38,43 @@ def percent(value: float | None, sign: str = "") -> str:
 def cell(name: object) -> str:
     """``name`` in a cell of a terminal's table: no markup, nothing that moves the cursor, at most 80 characters."""
     return escape(shown(name))
+
+
+def show(*tables: Table) -> None:
+    """Print tables; where the output is no terminal, as wide as they need to be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED)
+        console = Console(width=max([80, *(console.measure(table).maximum for table in tables)]))
+    console.print(*tables)
+
+
+def show_scores(history: Sequence[Scores]) -> None:
+    """Print the scores after each step."""
+    show(class_table(history), figure_table(history))
+    if note := unmeasured_note(history[-1]):
+        Console().print(note, end="", highlight=False, markup=False, soft_wrap=True)
+
+
+def as_html(table: Table) -> str:
+    """The same table as HTML, in which names are text whatever they look like."""
+    columns = table.columns
+    head = "".join(f"<th{_aligned(column.justify)}>{_text(column.header)}</th>" for column in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td{_aligned(column.justify)}>{_text(text)}</td>' for column, text in row)}</tr>"
+        for row in (list(zip(columns, cells, strict=True)) for cells in zip(*(c.cells for c in columns), strict=True))
+    )
+    caption = f"<caption>{_text(table.title)}</caption>" if table.title else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _aligned(justify: str) -> str:
+    return f' style="text-align: {justify}"'
+
+
+def _text(markup: object) -> str:
+    """What a cell says, escaped."""
+    return html.escape(Text.from_markup(str(markup)).plain)
 
 
 def class_table(history: Sequence[Scores]) -> Table:

@@ -9,10 +9,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sats.dotted import flat
 from sats.evaluation.spread import REPEATS, Spread, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from sats.report.gather import RunRecord
 
@@ -80,15 +81,7 @@ def _experiment(run: RunRecord) -> str:
 
 def flat_settings(run: RunRecord) -> dict[str, object]:
     """Every setting of a run by its dotted name."""
-    return dict(_flat(json.loads(run.folder.config_path.read_text(encoding="utf-8"))))
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return flat(json.loads(run.folder.config_path.read_text(encoding="utf-8")))
 
 
 def _common_name(runs: Sequence[RunRecord]) -> str:

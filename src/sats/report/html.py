@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.evaluation.table import unmeasured_note
-from sats.progress import waiting
+from sats.progress import LOADING, waiting
 from sats.report.classes import class_differences, forgotten, heat_map
 from sats.report.comparison import all_classes, class_colours, compare
 from sats.report.cost import costs
@@ -64,7 +64,7 @@ def _gallery(runs: Sequence[RunRecord], images: int) -> Gallery | None:
     """Pictures of the run, or of the first run of each experiment."""
     if not images:
         return None
-    with waiting("loading torch"):
+    with waiting(LOADING):
         from sats.report.gallery import make_gallery
     return make_gallery([group.first for group in compare(runs).groups], images, all_classes(runs))
 
