@@ -22,7 +22,8 @@ class CommandHelp(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The blocks."""
+        """The blocks; what a command says depends on more than the page, so the page is read at every build."""
+        self.env.note_reread()
         return [nodes.literal_block("", f"$ {line}\n\n{help_of(line)}", language="none") for line in self.content]
 
 
@@ -34,7 +35,8 @@ def help_of(line: str) -> str:
     if program != "sats" or words[-1] != "--help":
         raise ValueError(f"{line!r}: a help block takes lines `sats ... --help`.")
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        main(words)
+        if main(words):
+            raise ValueError(f"{line!r} fails.")
     return "\n".join(text.rstrip() for text in said.getvalue().splitlines()).strip()
 
 

@@ -6,13 +6,15 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
+from sphinx.addnodes import desc_annotation
 from sphinx.util.docutils import SphinxDirective
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
 
 SETTINGS = "sats.config"
+ANNOTATED = "Annotated["
 
 
 class Exported(SphinxDirective):
@@ -37,8 +39,34 @@ def without_settings(_app: Sphinx, kind: str, _name: str, described: object, *_:
     return ("", None) if is_settings else None
 
 
+def without_flags(_app: Sphinx, document: nodes.document) -> None:
+    """Types alone of settings: ``Annotated`` says as well how a flag is called, which is the command's business."""
+    for annotation in document.findall(desc_annotation):
+        if ANNOTATED in annotation.astext():
+            annotation.children = [nodes.Text(plain(annotation.astext()))]
+
+
+def plain(text: str) -> str:
+    """``text`` with "X" in place of each "Annotated[X, ...]"."""
+    while ANNOTATED in text:
+        before, _, rest = text.partition(ANNOTATED)
+        text = before + rest[: end(rest, ",")] + rest[end(rest, "]") + 1 :]
+    return text
+
+
+def end(text: str, mark: str) -> int:
+    """The first place of ``mark`` in ``text`` outside of brackets that open in it."""
+    depth = 0
+    for place, letter in enumerate(text):
+        if letter == mark and depth == 0:
+            return place
+        depth += (letter in "[(") - (letter in "])")
+    return len(text)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make the directive known."""
     app.add_directive("exported", Exported)
     app.connect("autodoc-process-signature", without_settings)
+    app.connect("doctree-read", without_flags)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
