@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 SEED ?= 0
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check format docs clean
 
 demo: $(STAMP)            ## fine-tuning, SATS and joint training on built-in data; make demo SEED=3 FLAGS="--epochs 20"
 	$(BIN)/sats demo --seed $(SEED) --out runs/demo $(FLAGS)
@@ -26,10 +26,13 @@ format: $(STAMP)          ## rewrite the files as `make check` wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(STAMP)            ## the site, into docs/_build/html; any warning is an error
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]" --constraint constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache docs/_build

@@ -188,7 +188,7 @@ class SegOutput:
         return self.size if place == "pixels" else (self.logits.shape[2], self.logits.shape[3])
 
     def logits_at(self, size: tuple[int, int]) -> Tensor:
-        """Logits brought to ``size`` (height, width), bilinear: [B, C, *size], float32."""
+        """Logits brought to ``size`` (height, width), bilinear: [B, C, height, width], float32."""
         from torch.nn.functional import interpolate
 
         return interpolate(self.logits.float(), size=size, mode="bilinear", align_corners=False)
