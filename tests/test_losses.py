@@ -13,12 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from sats import losses
-from sats.losses import attention
-from sats.losses.rows import as_rows
+from sats.losses.rows import Rows, as_rows
 from sats.types import BACKGROUND, IGNORE, AttentionTap, Pooling
 
 Golden = dict[str, Tensor]
-GPU = torch.device("cuda")
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
@@ -243,9 +241,7 @@ def test_images_taken_together_as_on_a_gpu_give_the_same_as_one_by_one(
     labels = torch.randint(0, 4, (4, 6, 5))
     labels[1], labels[2, 1:] = 0, 255
     alone = losses.attention_transfer([new], [old], labels, pooling)
-    monkeypatch.setattr(attention, "as_rows", lambda *args: dataclasses.replace(as_rows(*args), device=GPU))
-    parts = attention.as_rows(new, None, None).parts(labels.flatten(1) > 0)
-    assert [images for images, _ in parts] == [slice(0, 4)]
+    monkeypatch.setattr(Rows, "together", lambda *_: 3)
     close(losses.attention_transfer([new], [old], labels, pooling), alone)
     close(alone, losses.attention_transfer([new.rows()], [old.rows()], labels, pooling, [(6, 5)], [(6, 5)]))
 
@@ -254,8 +250,18 @@ def test_only_rows_of_regions_are_computed() -> None:
     rows = as_rows(random_tap((6, 5), 7), None, None)
     wanted = torch.zeros(4, 30, dtype=torch.bool)
     wanted[0, 3], wanted[2, 7:9] = True, True
-    chosen = [[piece.tolist() for piece in queries] for _, queries in rows.parts(wanted)]
-    assert chosen == [[[[3]]], [[[]]], [[[7, 8]]], [[[]]]]
+    parts = zip(rows.split(1), wanted.split(1), strict=True)
+    assert [part.pieces(some)[0].tolist() for part, some in parts] == [[[3]], [[]], [[7, 8]], [[]]]
+    (both,) = rows.pieces(wanted)
+    assert both[:, 0].tolist()[::2] == [3, 7]
+    assert both.shape == (4, 2)
+
+
+def test_a_processor_takes_one_image_a_gpu_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = as_rows(random_tap((6, 5), 7), None, None)
+    assert rows.together(torch.device("cpu")) == 1
+    monkeypatch.setattr("sats.losses.rows.ROWS_AT_ONCE", 3 * 30 * 7 * 2)
+    assert rows.together(torch.device("cuda")) == 2
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])

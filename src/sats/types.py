@@ -143,14 +143,22 @@ class AttentionTap:
             scores = scores + self._additive_mask()[..., start:stop, :]
         return scores.softmax(dim=-1)
 
-    def part(self, images: slice, queries: Tensor) -> AttentionTap:
-        """The same for some ``images``, and of each for some ``queries`` [g, q], which need not lie on a grid."""
-        mask = self.mask
-        if mask is not None:
-            batch, _, count, _ = self.query.shape
-            mask = picked(mask.expand(batch, -1, count, -1)[images], queries)
-        query = picked(self.query[images], queries)
-        return replace(self, query=query, key=self.key[images], mask=mask, grid=(1, queries.shape[1]))
+    def split(self, images: int) -> list[AttentionTap]:
+        """The same, ``images`` at a time."""
+        queries, keys = self.query.split(images), self.key.split(images)
+        masks = [None] * len(keys) if self.mask is None else self._every_mask(self.mask).split(images)
+        parts = zip(queries, keys, masks, strict=True)
+        return [replace(self, query=query, key=key, mask=mask) for query, key, mask in parts]
+
+    def pick(self, queries: Tensor) -> AttentionTap:
+        """The same for some ``queries`` [B, q] of each image, which need not lie on a grid."""
+        mask = None if self.mask is None else picked(self._every_mask(self.mask), queries)
+        return replace(self, query=picked(self.query, queries), mask=mask, grid=(1, queries.shape[1]))
+
+    def _every_mask(self, mask: Tensor) -> Tensor:
+        """The mask with its batch and its queries written out."""
+        batch, _, count, _ = self.query.shape
+        return mask.expand(batch, -1, count, -1)
 
     def _additive_mask(self) -> Tensor:
         """The mask for every query, -inf where a boolean one hides a key."""
@@ -160,7 +168,9 @@ class AttentionTap:
 
 
 def picked(rows: Tensor, queries: Tensor) -> Tensor:
-    """Of ``rows`` [g, heads, Q, n] those of the ``queries`` [g, q] of each image: [g, heads, q, n]."""
+    """Of ``rows`` [B, heads, Q, n] those of the ``queries`` [B, q] of each image: [B, heads, q, n]."""
+    if len(rows) == 1:
+        return rows.index_select(2, queries[0])
     return rows.gather(2, queries[:, None, :, None].expand(-1, rows.shape[1], -1, rows.shape[3]))
 
 

@@ -82,8 +82,7 @@ def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows = as_rows(tap, None, None)
     resized = resize_labels(labels, rows.grid)
     weights = class_regions(resized)[0]
-    pooled = [_pooled(rows, weights[images], images, queries) for images, queries in rows.parts(weights.any(dim=1))]
-    return torch.cat(pooled), foreground(resized)
+    return _pooled(rows, weights, rows.pieces(weights.any(dim=1))), foreground(resized)
 
 
 def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling) -> Tensor:
@@ -93,21 +92,30 @@ def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling
             "give `grids`, the (height, width) in tokens of each map."
         )
     if pooling == "none":
-        return _rowwise_distance(rows, old_rows, labels.new_ones(len(labels), rows.shape[2], dtype=torch.bool))
+        return _rowwise_distance(rows, old_rows, labels.device)
     resized = resize_labels(labels, rows.grid)
     weights, present = _one_region(resized) if pooling == "global" else class_regions(resized)
     pairs = _key_members(rows, labels, resized) if pooling == "class-pair" else None
-    distances = []
-    for images, queries in rows.parts(weights.any(dim=1)):
-        held = present[images].any(dim=0)
-        regions = weights[images][:, held]
-        with torch.no_grad():
-            old_pooled = _pooled(old_rows, regions, images, queries)
-        difference = _pooled(rows, regions, images, queries) - old_pooled
-        difference = difference if pairs is None else difference @ pairs[images]
-        distance = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
-        distances.append((distance * present[images][:, held]).sum(dim=1))
-    return (torch.cat(distances) / present.sum(dim=1).clamp(min=1)).mean()
+    images = rows.together(labels.device)
+    parts = zip(*(every.split(images) for every in (rows, old_rows, weights, present)), strict=True)
+    distances = [
+        _distances(part, old_part, regions, held, pairs if pairs is None else pairs[index * images :][:images])
+        for index, (part, old_part, regions, held) in enumerate(parts)
+    ]
+    return torch.cat(distances).mean()
+
+
+def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pairs: Tensor | None) -> Tensor:
+    """The mean distance over the classes that each image holds, [B]; 0 where it holds none."""
+    held = present.any(dim=0)
+    weights, present = weights[:, held], present[:, held]
+    queries = rows.pieces(weights.any(dim=1))
+    with torch.no_grad():
+        old_pooled = _pooled(old_rows, weights, queries)
+    difference = _pooled(rows, weights, queries) - old_pooled
+    difference = difference if pairs is None else difference @ pairs
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
+    return (distance * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
 
 def _key_members(rows: Rows, labels: Tensor, resized: Tensor) -> Tensor:
@@ -131,32 +139,29 @@ def _one_region(labels: Tensor) -> tuple[Tensor, Tensor]:
     return weights, torch.ones(batch, 1, dtype=torch.bool, device=labels.device)
 
 
-def _pooled(rows: Rows, weights: Tensor, images: slice, queries: Sequence[Tensor]) -> Tensor:
-    """Rows of some images averaged by region, [g, heads, R, K]; ``weights`` [g, R, Q] are 0 for all but ``queries``.
+def _pooled(rows: Rows, weights: Tensor, queries: Sequence[Tensor]) -> Tensor:
+    """Rows averaged by region, [B, heads, R, K]; ``weights`` [B, R, Q] are 0 for all but the ``queries``.
 
     No map is kept for backward, each piece is computed again.
     """
-    pieces = [_recomputed(partial(_pooled_piece, rows, weights, images, piece)) for piece in queries]
+    pieces = [_recomputed(partial(_pooled_piece, rows, weights, piece)) for piece in queries]
     return torch.stack(pieces).sum(dim=0) if len(pieces) > 1 else pieces[0]
 
 
-def _pooled_piece(rows: Rows, weights: Tensor, images: slice, queries: Tensor) -> Tensor:
+def _pooled_piece(rows: Rows, weights: Tensor, queries: Tensor) -> Tensor:
     shares = weights.gather(2, queries[:, None].expand(-1, weights.shape[1], -1))
-    return shares[:, None] @ rows.read(images, queries)
+    return shares[:, None] @ rows.read(queries)
 
 
-def _rowwise_distance(rows: Rows, old_rows: Rows, every: Tensor) -> Tensor:
-    """The mean over batch, heads and queries of the distance between single rows; ``every`` [B, Q] is true."""
-    pieces = [
-        _recomputed(partial(_distance_piece, rows, old_rows, images, piece)).flatten()
-        for images, queries in rows.parts(every)
-        for piece in queries
-    ]
-    return torch.cat(pieces).mean()
+def _rowwise_distance(rows: Rows, old_rows: Rows, device: torch.device) -> Tensor:
+    """The mean over batch, heads and queries of the distance between single rows."""
+    every = torch.ones(rows.shape[0], rows.shape[2], dtype=torch.bool, device=device)
+    pieces = [_recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(every)]
+    return torch.cat(pieces, dim=2).mean()
 
 
-def _distance_piece(rows: Rows, old_rows: Rows, images: slice, queries: Tensor) -> Tensor:
-    distance: Tensor = torch.linalg.vector_norm(rows.read(images, queries) - old_rows.read(images, queries), dim=3)
+def _distance_piece(rows: Rows, old_rows: Rows, queries: Tensor) -> Tensor:
+    distance: Tensor = torch.linalg.vector_norm(rows.read(queries) - old_rows.read(queries), dim=3)
     return distance
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from sats.types import AttentionTap, picked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import torch
     from torch import Tensor
 
 ROWS_AT_ONCE = 2**24
@@ -20,53 +19,55 @@ ROWS_AT_ONCE = 2**24
 
 @dataclass(frozen=True)
 class Rows:
-    """A source of attention rows: ``shape`` is [B, heads, Q, K] of the map, ``grid`` (h, w) that of its queries.
+    """A source of attention rows, a tap or a full map, of which ``shape`` is [B, heads, Q, K].
 
-    ``read(images, queries)`` computes the rows [g, heads, q, K] of the ``queries`` [g, q] of some ``images``.
-    ``key_grid`` is that of the keys after the first ``key_prefix``; None where they lie on no grid.
+    ``grid`` (h, w) is that of the queries, ``key_grid`` that of the keys after the first ``key_prefix``: None where
+    these lie on none.
     """
 
-    read: Callable[[slice, Tensor], Tensor]
-    shape: tuple[int, int, int, int]
-    device: torch.device
+    source: Tensor | AttentionTap
     grid: tuple[int, int]
     key_grid: tuple[int, int] | None
     key_prefix: int = 0
 
-    def parts(self, wanted: Tensor) -> Iterator[tuple[slice, tuple[Tensor, ...]]]:
-        """Some images, and their ``wanted`` queries (bool [B, Q]), [g, q] each, in pieces whose rows fit in memory.
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Images, heads, queries, keys."""
+        if isinstance(self.source, AttentionTap):
+            batch, heads, queries, _ = self.source.query.shape
+            return batch, heads, queries, self.source.key.shape[2]
+        batch, heads, queries, keys = self.source.shape
+        return batch, heads, queries, keys
 
-        Where an image wants fewer than another beside it, others fill its place. A processor takes one image after the
-        other, and so nothing in vain; a GPU as many as fit.
+    def together(self, device: torch.device) -> int:
+        """How many images to take at a time: a GPU as many as fit; a processor one, whose regions may be small."""
+        _, heads, queries, keys = self.shape
+        return 1 if device.type == "cpu" else max(1, ROWS_AT_ONCE // (heads * keys * queries))
+
+    def split(self, images: int) -> list[Rows]:
+        """The same, ``images`` at a time."""
+        return [replace(self, source=part) for part in self.source.split(images)]
+
+    def pieces(self, wanted: Tensor) -> tuple[Tensor, ...]:
+        """The ``wanted`` queries (bool [B, Q]) of each image, [B, q] each, in pieces whose rows fit in memory.
+
+        Where an image wants fewer than another beside it, others fill its place.
         """
-        batch, heads, queries, keys = self.shape
-        room = max(1, ROWS_AT_ONCE // (heads * keys))
-        together = 1 if self.device.type == "cpu" else max(1, room // queries)
-        for start in range(0, batch, together):
-            images = slice(start, min(start + together, batch))
-            some = wanted[images]
-            first = some.byte().argsort(dim=1, descending=True, stable=True)[:, : int(some.sum(dim=1).max())]
-            yield images, first.split(max(1, room // len(some)), dim=1)
+        batch, heads, _, keys = self.shape
+        longest = int(wanted.sum(dim=1).max())
+        first = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
+        return torch.split(first, max(1, ROWS_AT_ONCE // (batch * heads * keys)), dim=1)
+
+    def read(self, queries: Tensor) -> Tensor:
+        """The rows [B, heads, q, K] of each image's ``queries`` [B, q]."""
+        if isinstance(self.source, AttentionTap):
+            return self.source.pick(queries).rows()
+        return picked(self.source, queries).float()
 
 
 def as_rows(attention: Tensor | AttentionTap, grid: tuple[int, int] | None, key_grid: tuple[int, int] | None) -> Rows:
     """``attention`` as rows; the grids given go before those that a tap knows, or that a square map would have."""
     if isinstance(attention, AttentionTap):
-        tap = attention
-        return Rows(
-            lambda images, queries: tap.part(images, queries).rows(),
-            (*tap.query.shape[:3], tap.key.shape[2]),
-            tap.query.device,
-            grid or tap.grid,
-            key_grid or tap.key_grid,
-            tap.key_prefix,
-        )
-    full = attention
-    side, key_side = math.isqrt(full.shape[2]), math.isqrt(full.shape[3])
-    return Rows(
-        lambda images, queries: picked(full[images], queries).float(),
-        (full.shape[0], full.shape[1], full.shape[2], full.shape[3]),
-        full.device,
-        grid or (side, side),
-        key_grid or (key_side, key_side),
-    )
+        return Rows(attention, grid or attention.grid, key_grid or attention.key_grid, attention.key_prefix)
+    side, key_side = math.isqrt(attention.shape[2]), math.isqrt(attention.shape[3])
+    return Rows(attention, grid or (side, side), key_grid or (key_side, key_side))
