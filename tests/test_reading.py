@@ -92,7 +92,7 @@ def bad_mask(path: Path, kind: str) -> None:
         ("JPEG", "is a JPEG file, not a PNG: save the mask as a PNG"),
         ("cut short", "can't be read .*truncated.*: save or fetch it anew"),
         ("empty", "is not an image of a known format .*: save it anew"),
-        ("absent", "can't be read .*: save or fetch it anew"),
+        ("absent", "is gone: put it back"),
     ],
 )
 def test_bad_masks_are_refused(tmp_path: Path, kind: str, cause: str) -> None:

@@ -20,8 +20,8 @@ from sats.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STRAY: Final = re.compile(r"\..+\.(\d+)@(.*)\.tmp", re.DOTALL)
-"""The name of what a process writes beside: its number and machine."""
+STRAY: Final = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)@(?P<machine>.*)\.tmp", re.DOTALL)
+"""The name of what a process writes beside."""
 LONGEST: Final = 100
 """Bytes of a name that leave room for number and machine: file systems have 255 in all."""
 LONG_AGO: Final = 24 * 60 * 60.0
@@ -117,9 +117,17 @@ def saving(what: Path) -> Iterator[None]:
         if isinstance(error, RunError):
             raise
         raise RunError(
-            f"{what} cannot be written ({_cause(error)}). Free some space or mend the permissions; what was saved "
-            "before is kept, and an interrupted run goes on with `sats resume RUN`."
+            f"{_final(what)} cannot be written ({_cause(error)}). Free some space or mend the permissions; what was "
+            "saved before is kept, and an interrupted run goes on with `sats resume RUN`."
         ) from error
+
+
+def _final(path: Path) -> Path:
+    """``path``, or what it is written for, where it lies in a folder beside that."""
+    for place in reversed((path, *path.parents)):
+        if stray := STRAY.fullmatch(place.name):
+            return place.with_name(stray["name"])
+    return path
 
 
 def _cause(error: BaseException) -> object:
@@ -166,7 +174,7 @@ def _discard_strays(folder: Path) -> None:
     """Remove what processes that are no more had begun in ``folder``; once, as it may hold a great many files."""
     with suppress(OSError):
         for entry in os.scandir(folder):
-            if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray[1]), stray[2]):
+            if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray["process"]), stray["machine"]):
                 _remove(Path(entry))
 
 
