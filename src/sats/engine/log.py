@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from sats.engine.followers import Followers
+
 Item = TypeVar("Item")
 
 
@@ -52,6 +54,7 @@ class Log:
     metrics_path: Path
     quiet: bool = False
     console: Console = field(default_factory=lambda: Console(stderr=True))
+    followers: Followers | None = None
     _bar: Progress | None = None
     _note: Text = field(default_factory=Text)
     _since: float = 0.0
@@ -114,12 +117,20 @@ class Log:
         }
         with self.metrics_path.open("a", encoding="utf-8") as metrics:
             metrics.write(json.dumps(line) + "\n")
+        if self.followers is not None:
+            self.followers.logged(line)
         self._show(position, losses, speed)
 
     def forget_after(self, step: int, iteration: int) -> None:
         """Drop what was logged after ``iteration`` of ``step``: it will be logged again."""
-        if self.quiet or not self.metrics_path.is_file():
+        if self.quiet:
             return
+        if self.metrics_path.is_file():
+            self._keep_until(step, iteration)
+        if self.followers is not None:
+            self.followers.begin(step, iteration)
+
+    def _keep_until(self, step: int, iteration: int) -> None:
         lines = self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _is_before(line, step, iteration)]
         if len(kept) < len(lines):
