@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import os
 import signal
+import sys
+import types
 from pathlib import Path
 
 from sats.engine import runtime
 
 runtime.prepare()  # before torch is loaded, as the command does
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+for _name in ("CI", "FORCE_COLOR"):  # a test says itself whether somebody watches a terminal
+    os.environ.pop(_name, None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore Ctrl-C
 
 import numpy as np
@@ -74,3 +79,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run(parent / name, small(name))
     run(parent / "finetune", dataclasses.replace(small(), start_from=str(parent / "sats" / "step-0")))
     return {name: parent / name for name in ("sats", "finetune", "joint")}
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What a notebook is given to show: rich and sats take this process for one."""
+
+    class ZMQInteractiveShell:
+        pass
+
+    shown: list[object] = []
+    module = types.ModuleType("IPython.display")
+    module.display = shown.append  # type: ignore[attr-defined]
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return shown

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import os
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from reports import HOSTILE, Page, groups_of, write_run
 from sats.engine.run_folder import RunFolder, create_run
 from sats.evaluation.contact_sheet import GAP, MARGIN, WIDTH
 from sats.evaluation.table import class_table, figure_table, show
-from sats.runs import spread
+from sats.words import evenly
 from test_engine import small
 
 
@@ -65,9 +62,9 @@ def test_a_picture_has_a_row_of_image_truth_and_every_step(finished: sats.Run) -
 
 
 def test_steps_to_show_are_spread_from_the_first_to_the_last() -> None:
-    assert spread(range(4), 6) == [0, 1, 2, 3]
-    assert spread(range(11), 6) == [0, 2, 4, 6, 8, 10]
-    assert spread(range(101), 6) == [0, 20, 40, 60, 80, 100]
+    assert evenly(range(4), 6) == [0, 1, 2, 3]
+    assert evenly(range(11), 6) == [0, 2, 4, 6, 8, 10]
+    assert evenly(range(101), 6) == [0, 20, 40, 60, 80, 100]
 
 
 def test_showing_a_run_in_a_terminal_prints_its_tables(finished: sats.Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,22 +120,6 @@ def test_names_are_text_in_html_whatever_they_look_like(tmp_path: Path) -> None:
     assert "<script>alert(1)</script>" in page.text
     assert "[bold]brackets[/bold]" in page.text
     assert "<b>run & co" in page.text
-
-
-@pytest.fixture
-def displayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What a notebook is given to show: rich and sats take this process for one."""
-
-    class ZMQInteractiveShell:
-        pass
-
-    shown: list[object] = []
-    module = types.ModuleType("IPython.display")
-    module.display = shown.append  # type: ignore[attr-defined]
-    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", module)
-    return shown
 
 
 def test_showing_a_run_in_a_notebook_displays_tables_and_a_picture(

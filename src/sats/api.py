@@ -21,6 +21,7 @@ from sats.engine.run_folder import (
     run_of,
     unused_folder,
 )
+from sats.engine.tracking import check_trackers, followed
 from sats.errors import RunError
 from sats.files import at_home
 from sats.methods import METHODS, method_name
@@ -39,32 +40,34 @@ if TYPE_CHECKING:
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 
 
-def train(config: RunConfig[Method], out: Path | str = "") -> Run:
+def train(config: RunConfig[Method], out: Path | str = "", tracker: Sequence[str] | str = ()) -> Run:
     """Train every step of ``config`` and return the run: its scores, models and pictures.
 
-    ``out`` is the run's folder, new or empty; by default a free name below ``runs/``. ValueError for settings,
+    ``out`` is the run's folder, new or empty; by default a free name below ``runs/``. ``tracker`` names what follows
+    the run: "tensorboard", "mlflow", "wandb", or several. ValueError for settings,
     data or a folder that do not fit; RunError when the run cannot go on. Under torchrun every process calls this, and
     the main one's arguments count.
     """
-    return _trained(start(config, out) if launch.is_main() else None)
+    return _trained(start(config, out, tracker) if launch.is_main() else None)
 
 
-def resume(folder: PathLike[str] | str) -> Run:
+def resume(folder: PathLike[str] | str, tracker: Sequence[str] | str = ()) -> Run:
     """Go on with the interrupted run in ``folder`` and return it.
 
     The end is the same, bit for bit on a CPU, as if it had never been interrupted. A finished run is left as it is.
-    Under torchrun every process calls this.
+    The trackers that followed it do so again, unless ``tracker`` names others, or "none". Under torchrun every process
+    calls this.
     """
-    return _trained(open_run(at_home(folder)) if launch.is_main() else None)
+    return _trained(reopen(folder, tracker) if launch.is_main() else None)
 
 
-def extend(config: RunConfig[Method], out: Path | str) -> Run:
+def extend(config: RunConfig[Method], out: Path | str, tracker: Sequence[str] | str = ()) -> Run:
     """Extend a trained model as ``config`` says (see `extension`), and return the run, with scores before and after.
 
     ``out``, new or empty, becomes a model folder that transformers loads; the run that made it is in ``out``/run.
-    ValueError for settings, data or a folder that do not fit.
+    ``tracker`` is that of `train`. ValueError for settings, data or a folder that do not fit.
     """
-    return _trained(start_extension(config, out) if launch.is_main() else None)
+    return _trained(start_extension(config, out, tracker) if launch.is_main() else None)
 
 
 def extension(
@@ -88,8 +91,9 @@ def extension(
     return plan(origin, dataclasses.replace(config, data=chosen), str(old_data), merge)
 
 
-def start_extension(config: RunConfig[Method], out: Path | str) -> RunFolder:
+def start_extension(config: RunConfig[Method], out: Path | str, tracker: Sequence[str] | str = ()) -> RunFolder:
     """The folder of a new extension's run, ``out``/run; nothing is trained yet."""
+    check_trackers(tracker)
     path = at_home(out)
     if (path / EXTENSION).exists() and not (path / CONFIG).exists():
         raise ValueError(
@@ -97,7 +101,7 @@ def start_extension(config: RunConfig[Method], out: Path | str) -> RunFolder:
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
-    return create_run(path / EXTENSION, absolute_paths(config))
+    return followed(create_run(path / EXTENSION, absolute_paths(config)), tracker)
 
 
 def load(folder: PathLike[str] | str) -> Predictor:
@@ -113,14 +117,20 @@ def load(folder: PathLike[str] | str) -> Predictor:
     return read_predictor(model, run.config().method if run else METHODS["finetune"]())
 
 
-def start(config: RunConfig[Method], out: Path | str = "") -> RunFolder:
+def start(config: RunConfig[Method], out: Path | str = "", tracker: Sequence[str] | str = ()) -> RunFolder:
     """The folder of a new run with its configuration in it; nothing is trained yet, and torch is not loaded."""
+    check_trackers(tracker)
     config = with_first_folder(config)
     protocol = "steps" if config.stream.steps or config.data.folders else config.stream.protocol
     name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
     safe = NOT_IN_NAMES.sub("-", name)  # the configuration may be somebody else's
     path = at_home(out) if out else unused_folder(Path("runs"), safe)
-    return create_run(path, absolute_paths(config))
+    return followed(create_run(path, absolute_paths(config)), tracker)
+
+
+def reopen(folder: PathLike[str] | str, tracker: Sequence[str] | str = ()) -> RunFolder:
+    """The folder of a run to go on with, or that of an extended model; ValueError if there is none."""
+    return followed(open_run(at_home(folder)), tracker)
 
 
 def steps_below(root: Path) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats import __version__
+from sats.commands import COMMANDS, SHARED
 from sats.engine import launch
 from sats.errors import RunError, StoppedElsewhereError, unknown
 from sats.methods import METHODS
@@ -27,21 +28,6 @@ def _wrapped(title: str, names: Iterable[str]) -> str:
     return textwrap.fill(f"{title}: {', '.join(names)}", width=79, subsequent_indent="  ", break_on_hyphens=False)
 
 
-COMMANDS = {
-    "demo": ("sats.commands.demo", "main"),
-    "train": ("sats.commands.train", "main"),
-    "resume": ("sats.commands.train", "resume"),
-    "extend": ("sats.commands.extend", "main"),
-    "bench": ("sats.commands.bench", "main"),
-    "evaluate": ("sats.commands.evaluate", "main"),
-    "predict": ("sats.commands.predict", "main"),
-    "data": ("sats.commands.data", "main"),
-    "export": ("sats.commands.export", "main"),
-    "report": ("sats.commands.report", "main"),
-    "runs": ("sats.commands.runs", "main"),
-}
-SHARED = ("train", "resume", "extend")
-"""What several processes can do together, under torchrun."""
 USAGE = f"""\
 sats {__version__}: teach a segmentation model new classes, keep the old ones,
 see what was kept.
@@ -60,6 +46,7 @@ see what was kept.
   sats data convert KIND ... --out DIR     from COCO, YOLO, coloured masks, ...
   sats data list|prepare|show              data sets of the field; pictures
   sats runs [DIR]                          the runs there, and how far they are
+  sats completion bash|zsh|fish            a script that completes by Tab
 
 {_wrapped("recipes", [name for name in RECIPES if not name.endswith(WITH_MEMORY)])}
   (voc and ade: published settings; with -m behind: with memory)

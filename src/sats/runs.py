@@ -14,7 +14,7 @@ from sats.evaluation.table import as_html, class_table, figure_table, percent, s
 from sats.files import at_home
 from sats.methods import method_name
 from sats.progress import LOADING, waiting
-from sats.words import shown, verbatim
+from sats.words import evenly, shown, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +97,7 @@ class Run:
         """
         if images < 1:
             raise ValueError(f"A picture shows at least one image, not {images}.")
-        chosen = [self._finished(step) for step in steps] or spread(range(self._finished(-1) + 1), MOST_STEPS)
+        chosen = [self._finished(step) for step in steps] or evenly(range(self._finished(-1) + 1), MOST_STEPS)
         runtime.prepare()
         with waiting(LOADING):
             from sats.engine.panel import draw_panel
@@ -164,10 +164,3 @@ def read_run(folder: Path | str) -> Run:
     ValueError if there is none.
     """
     return Run(open_run(at_home(folder)).path)
-
-
-def spread(every: Sequence[int], most: int) -> list[int]:
-    """``every`` of them, or at most so many: the first, the last, and some at even distances between."""
-    if len(every) <= most:
-        return list(every)
-    return [every[round(place * (len(every) - 1) / (most - 1))] for place in range(most)]

@@ -77,6 +77,13 @@ def listed(parts: Sequence[str]) -> str:
     return " and ".join([*([", ".join(parts[:-1])] if parts[:-1] else []), *parts[-1:]])
 
 
+def evenly(every: Sequence[int], most: int) -> list[int]:
+    """``every`` of them, or at most so many, two or more: the first, the last, and some at even distances between."""
+    if len(every) <= most:
+        return list(every)
+    return [every[round(place * (len(every) - 1) / (most - 1))] for place in range(most)]
+
+
 def names(values: Iterable[object]) -> str:
     """The first names of ``values``, and how many more there are."""
     every = [shown(value, 40) for value in values]

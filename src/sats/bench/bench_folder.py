@@ -12,6 +12,7 @@ from sats.bench.settings import different
 from sats.config import to_json
 from sats.dotted import flat
 from sats.engine.run_folder import CONFIG, RunFolder, create_run, is_run, unused_folder
+from sats.engine.tracking import followed
 from sats.holding import held, is_held
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ REPLACED = "replaced"
 
 @dataclass(frozen=True)
 class BenchFolder:
-    """The folder at ``path``; cells whose scores are in the ``archive`` are done, wherever their runs are."""
+    """The folder at ``path``; cells whose scores are in the ``archive`` are done, wherever their runs are.
+
+    ``trackers`` follow the runs that go on from now; without any, those that did.
+    """
 
     path: Path
     archive: Archive = field(default_factory=Archive)
+    trackers: tuple[str, ...] = ()
 
     def held(self) -> AbstractContextManager[None]:
         """Keep a second sweep off the folder; ValueError says who has it."""
@@ -76,7 +81,7 @@ class BenchFolder:
         if not run.config_path.is_file():
             source = str(start_from.resolve()) if start_from else ""
             create_run(run.path, dataclasses.replace(cell.config, start_from=source))
-        return run
+        return followed(run, self.trackers)
 
     def changed(self, cells: Sequence[Cell]) -> dict[str, str]:
         """The cells whose runs here were begun with other settings, and which these were."""

@@ -6,16 +6,18 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from sats.bench.pace import Pace
 from sats.bench.schedule import Listener
+from sats.progress import is_watched, voice
 from sats.words import count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import Console
 
     from sats.bench.schedule import Sweep
     from sats.bench.suite import Cell
@@ -31,7 +33,7 @@ class Board:
     """Shows how far a ``sweep`` is."""
 
     def __init__(self, sweep: Sweep, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or voice()
         self._sweep, self._pace = sweep, Pace(sweep)
         self._started: dict[str, float] = {}
         self._said = time.monotonic()
@@ -41,7 +43,7 @@ class Board:
     def listening(self) -> Iterator[Listener]:
         """What is to be told of all that happens, as long as the context lasts."""
         listener = Listener(self.start, self.end, self.look, self.stop)
-        if not self.console.is_terminal:
+        if not is_watched(self.console):
             yield listener
             return
         with Live(console=self.console, transient=True, refresh_per_second=2, get_renderable=self.lines) as self._live:

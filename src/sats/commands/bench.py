@@ -26,6 +26,8 @@ from sats.bench.settings import Places
 from sats.bench.suite import cells, read_suite
 from sats.bench.summary import summarise
 from sats.bench.sums import data_sums, weights_sums
+from sats.config import Names
+from sats.engine.tracking import check_trackers
 from sats.errors import RunError
 from sats.evaluation.table import show
 from sats.files import at_home
@@ -75,6 +77,8 @@ class BenchArguments:
     """On Ray: cores that a run asks for, and its threads."""
     gpus: float = 0.0
     """On Ray: GPUs that a run asks for."""
+    tracker: Names = ()
+    """What follows the runs from now on: tensorboard, mlflow, wandb, or none; see docs/tracking.md."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -87,7 +91,8 @@ def main(words: Sequence[str]) -> None:
     places.check()
     every = cells(suite, places, str(arguments.suite))
     archive = Archive(arguments.scores and at_home(arguments.scores))
-    folder = BenchFolder(at_home(arguments.out or Path("runs") / suite.name), archive)
+    trackers = check_trackers(arguments.tracker)
+    folder = BenchFolder(at_home(arguments.out or Path("runs") / suite.name), archive, trackers)
     if arguments.dry_run:
         show(plan_table(Sweep(folder, every)))
         tell_of_others(folder, every)

@@ -11,7 +11,7 @@ import tyro
 
 from sats import api
 from sats.commands.train import go_on, help_for_all, take
-from sats.config import MethodT_co, RunConfig
+from sats.config import MethodT_co, Names, RunConfig
 from sats.engine import launch
 from sats.methods import Method, method_name
 from sats.progress import LOADING, waiting
@@ -33,6 +33,8 @@ class ExtendArguments(Generic[MethodT_co]):
     """The settings."""
     out: str = ""
     """The folder of the extended model; must be new."""
+    tracker: Names = ()
+    """What follows the run: tensorboard, mlflow, wandb; see docs/tracking.md."""
     old_data: str = ""
     """A folder of images and masks to measure the old classes on. Empty: they are compared with the old model's answers
     on the new images."""
@@ -69,7 +71,7 @@ def begin(words: list[str]) -> RunFolder:
         raise ValueError("Where to? Name a new folder with --out NEW.")
     check_flags(arguments.run, base)
     config = plan(origin, one_rate(arguments.run, base), arguments.old_data, arguments.merge)
-    folder = api.start_extension(config, arguments.out)
+    folder = api.start_extension(config, arguments.out, arguments.tracker)
     old, new = config.stream.steps
     print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {names(new)}.")
     for note in filter(None, (*origin.notes, held_out(config))):

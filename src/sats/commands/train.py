@@ -12,9 +12,9 @@ import tyro
 
 from sats import api
 from sats.commands.tables import show_extension, show_skipped
-from sats.config import MethodT_co, RunConfig, read_config
+from sats.config import MethodT_co, Names, RunConfig, read_config
 from sats.engine import launch
-from sats.engine.run_folder import CONFIG, is_run, open_run
+from sats.engine.run_folder import CONFIG, is_run
 from sats.evaluation.table import show_scores
 from sats.files import at_home
 from sats.methods import Method, method_name
@@ -34,6 +34,8 @@ class TrainArguments(Generic[MethodT_co]):
     """The settings."""
     out: str = ""
     """The run's folder; must be new. Default: a free name below runs/."""
+    tracker: Names = ()
+    """What follows the run: tensorboard, mlflow, wandb; see docs/tracking.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class ResumeArguments:
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
+    tracker: Names = ()
+    """What follows the run from now on; none: nothing. Default: what did before."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -53,7 +57,7 @@ def main(words: Sequence[str]) -> None:
         arguments = parse(words)
     if arguments.run.extends.checkpoint:
         raise ValueError("That is the configuration of an extension: repeat it with `sats extend`.")
-    folder = api.start(arguments.run, arguments.out)
+    folder = api.start(arguments.run, arguments.out, arguments.tracker)
     print(f"run folder: {folder.path}", flush=True)
     go_on(folder)
 
@@ -65,7 +69,7 @@ def resume(words: Sequence[str]) -> None:
         return
     with help_for_all():
         arguments = tyro.cli(ResumeArguments, args=words, prog="sats resume")
-    folder = open_run(at_home(arguments.run))
+    folder = api.reopen(arguments.run, arguments.tracker)
     if folder.is_finished():
         print(f"{folder.path} is finished already.")
         folder.publish()

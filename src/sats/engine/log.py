@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sats.documents import parse_json
 from sats.files import append_line, write_text
-from sats.progress import bar
+from sats.progress import bar, is_watched, voice
 from sats.words import verbatim
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
+    from sats.engine.followers import Followers
+
 Item = TypeVar("Item")
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Keeps a name and its value on one line of a narrow terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +50,14 @@ class Position:
 class Log:
     """Writes one run's metrics and shows how far it is.
 
-    ``quiet`` processes (all but the first of a run) write and show nothing. Where the terminal is none, a plain line
-    at every tenth of a step takes the place of the bar.
+    ``quiet`` processes (all but the first of a run) write and show nothing. Where nobody watches a terminal, a plain
+    line at every tenth of a step takes the place of the bar.
     """
 
     metrics_path: Path
     quiet: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=voice)
+    followers: Followers | None = None
     _bar: Progress | None = None
     _note: Text = field(default_factory=Text)
     _since: float = 0.0
@@ -66,7 +72,7 @@ class Log:
     def progress(self, title: str, total: int, done: int = 0) -> Iterator[None]:
         """Show a bar with ``total`` items, ``done`` of them already, as long as the context lasts."""
         self._since = time.perf_counter()
-        if self.quiet or not self.console.is_terminal:
+        if self.quiet or not is_watched(self.console):
             yield
             return
         self._bar = bar(self.console)
@@ -113,25 +119,35 @@ class Log:
             "memory_mib": memory,
         }
         append_line(self.metrics_path, json.dumps(line))
+        if self.followers is not None:
+            self.followers.logged(line)
         self._show(position, losses, speed)
 
     def forget_after(self, step: int, iteration: int) -> None:
         """Drop what was logged after ``iteration`` of ``step``: it will be logged again."""
-        if self.quiet or not self.metrics_path.is_file():
+        if self.quiet:
             return
+        if self.metrics_path.is_file():
+            self._keep_until(step, iteration)
+        if self.followers is not None:
+            self.followers.begin(step, iteration)
+
+    def _keep_until(self, step: int, iteration: int) -> None:
         lines = self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         kept = [line for line in lines if _is_before(line, step, iteration)]
         if len(kept) < len(lines):
             write_text(self.metrics_path, "".join(kept))
 
     def _show(self, position: Position, losses: dict[str, float], speed: float) -> None:
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        note = f"epoch {position.epoch + 1}/{position.epochs}  {terms}  {speed:.1f} images/s"
-        self._note.plain = note
+        epoch = f"epoch {position.epoch + 1}/{position.epochs}"
+        terms = [f"{name} {value:.3f}" for name, value in losses.items()]
+        parts = [epoch, *terms, f"{speed:.1f} images/s"]
+        self._note.plain = "  ".join(part.replace(" ", NO_BREAK) for part in parts)
         tenth = (position.step, 10 * position.iteration // position.iterations)
-        if not self.console.is_terminal and tenth != self._said:
+        if not is_watched(self.console) and tenth != self._said:
             self._said = tenth
-            self.say(f"step {position.step}  iteration {position.iteration}/{position.iterations}  {note}")
+            place = f"step {position.step}  iteration {position.iteration}/{position.iterations}"
+            self.say("  ".join([place, *parts]))
 
 
 def _is_before(line: str, step: int, iteration: int) -> bool:

@@ -73,6 +73,11 @@ class RunFolder:
         """The exemplars after each finished step."""
         return self.path / "memory.json"
 
+    @property
+    def tracking_path(self) -> Path:
+        """Which trackers follow the run."""
+        return self.path / "tracking.json"
+
     def skipped_path(self, process: int = 0) -> Path:
         """Where a process of the run writes down what it left out of the data."""
         return self.path / (f"{SKIPPED}.jsonl" if process == 0 else f"{SKIPPED}-{process}.jsonl")
@@ -167,7 +172,7 @@ class RunFolder:
 
         The files are written beside and renamed, the one that makes a model of the folder last.
         """
-        out = self._extended()
+        out = self.extended()
         if out is None or not self.is_finished():
             return None
         model = self.step(self.num_steps() - 1) / MODEL
@@ -177,7 +182,7 @@ class RunFolder:
                     shutil.copyfile(file, beside)
         return out
 
-    def _extended(self) -> Path | None:
+    def extended(self) -> Path | None:
         """The folder of the extended model around this run; None for any other run."""
         return self.path.parent if self.path.name == EXTENSION and self.config().extends.checkpoint else None
 
@@ -187,7 +192,7 @@ class RunFolder:
         Step 0 of an extension is a model as it came, and no beginning.
         """
         if not self.metrics_path.exists() and (self.config().extends.checkpoint or not self.step(0).exists()):
-            around = self._extended()
+            around = self.extended()
             shutil.rmtree(self.path)
             if around and not any(around.iterdir()):
                 around.rmdir()

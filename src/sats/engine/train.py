@@ -16,15 +16,18 @@ from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest, putting_back
 from sats.engine.environment import environment
+from sats.engine.followers import following
 from sats.engine.log import Log
 from sats.engine.loop import optimise
 from sats.engine.measure import measure
 from sats.engine.new_rows import start_new_rows
+from sats.engine.panel import draw_panel
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
 from sats.engine.run import Run, described_steps, finished_model, make_loader, one_pass, seed_everything
 from sats.engine.run_folder import ENVIRONMENT, SCORES, STEPS, RunFolder
 from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
+from sats.evaluation.predict import Predictor
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
 from sats.methods.base import begin_step, needs_teacher, prepare_model
@@ -33,6 +36,7 @@ from sats.models.checkpoint import reading
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import Tensor
 
     from sats.config import RunConfig
@@ -59,6 +63,13 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     AcceleratorState._reset_state()  # noqa: SLF001 (else the precision of an earlier run in this process stays)
     accelerator = processes.make_accelerator(config.train.precision)
     log = log or Log(folder.metrics_path, quiet=not launch.is_main())
+    with following(folder, log):
+        train_steps(config, folder, accelerator, log)
+    return folder.scores()
+
+
+def train_steps(config: RunConfig[Method], folder: RunFolder, accelerator: Accelerator, log: Log) -> None:
+    """Open the data, and run every step that is not finished."""
     with processes.main_first():  # it looks through the data and meets the mistakes; the others find all in order
         run = Run(config, folder, open_stream(config, folder), accelerator, log)
         if launch.is_main():
@@ -75,7 +86,6 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
                 f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
                 "share a batch with --train.accumulation."
             ) from error
-    return folder.scores()
 
 
 def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extension:
@@ -195,3 +205,6 @@ def save_step(run: Run, context: Context, found: Measurement) -> None:
         write_text(folder / "confusion.json", json.dumps(confusion, ensure_ascii=False) + "\n")
         write_text(folder / SCORES, scores.to_json())
     run.folder.discard_checkpoints()
+    if run.log.followers is not None:
+        seen = {f"step {step.index}": Predictor(model, run.config.train.resize, run.method)}
+        run.log.followers.scored(scores, lambda: draw_panel(run.config, stream, step, seen))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from sats.evaluation.scores import backward_transfer
-from sats.words import shown
+from sats.words import count, evenly, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 UNLIMITED = 10_000
 """Columns: wider than any table."""
+SHORT_NAME = 12
+"""Columns that a class's name has at least before steps are left out for it."""
 FIGURES = {
     "all": "all classes",
     "old": "old (step 0)",
@@ -50,10 +53,29 @@ def show(*tables: Table) -> None:
 
 
 def show_scores(history: Sequence[Scores]) -> None:
-    """Print the scores after each step."""
-    show(class_table(history), figure_table(history))
+    """Print the scores after each step; where a terminal has no room for all, of some steps, the last among them."""
+    places = fitting(history, Console())
+    show(class_table(history, places), figure_table(history, places))
+    if len(places) < len(history):
+        left_out = f"{count(len(history) - len(places), 'more step')} have no room here; a pipe or a report shows all."
+        Console().print(left_out, highlight=False)
     if note := unmeasured_note(history[-1]):
         Console().print(note, end="", highlight=False, markup=False, soft_wrap=True)
+
+
+def fitting(history: Sequence[Scores], console: Console) -> list[int]:
+    """The places of the steps whose columns fit on ``console``: all, or as many as possible at even distances."""
+    if not console.is_terminal:
+        return list(range(len(history)))
+    endless = Console(width=UNLIMITED)
+    folded = max(0, max(cell_len(shown(name)) for name in history[-1].classes) - SHORT_NAME)
+    for most in range(len(history), 2, -1):
+        places = evenly(range(len(history)), most)
+        tables = (figure_table(history, places), class_table(history, places))
+        means, classes = (endless.measure(table).maximum for table in tables)
+        if max(means, classes - folded) <= console.width:
+            return places
+    return evenly(range(len(history)), 2)
 
 
 def as_html(table: Table) -> str:
@@ -77,30 +99,35 @@ def _text(markup: object) -> str:
     return html.escape(Text.from_markup(str(markup)).plain)
 
 
-def class_table(history: Sequence[Scores]) -> Table:
-    """IoU of each class after each step, in percent, and what the class lost since its best."""
+def class_table(history: Sequence[Scores], places: Sequence[int] = ()) -> Table:
+    """IoU of each class after each step, in percent, and what the class lost since its best.
+
+    Only the steps at ``places`` have a column, where there are any.
+    """
+    chosen = [history[place] for place in places] or history
     table = Table(title="IoU of each class, %", title_justify="left")
     table.add_column("class", overflow="fold")
-    for scores in history:
+    for scores in chosen:
         table.add_column(f"step {scores.step}", justify="right")
     table.add_column("forgot", justify="right")
     last = history[-1]
     for name in last.classes:
-        cells = [percent(scores.iou[name]) if name in scores.iou else "" for scores in history]
+        cells = [percent(scores.iou[name]) if name in scores.iou else "" for scores in chosen]
         lost = percent(last.forgetting[name]) if name in last.forgetting else ""
         table.add_row(cell(name), *cells, lost)
     return table
 
 
-def figure_table(history: Sequence[Scores]) -> Table:
-    """The mean IoUs after each step, in percent; backward transfer in the last column's own row."""
+def figure_table(history: Sequence[Scores], places: Sequence[int] = ()) -> Table:
+    """The mean IoUs after each step (or those at ``places``), in percent; backward transfer in a row of its own."""
+    chosen = list(places) or range(len(history))
     table = Table(title="mIoU, %", title_justify="left")
     table.add_column("mean over")
-    for scores in history:
-        table.add_column(f"step {scores.step}", justify="right")
+    for place in chosen:
+        table.add_column(f"step {history[place].step}", justify="right")
     for key, label in FIGURES.items():
-        table.add_row(label, *[percent(scores.miou[key]) for scores in history])
-    transfers = [backward_transfer(history[: index + 1]) for index in range(len(history))]
+        table.add_row(label, *[percent(history[place].miou[key]) for place in chosen])
+    transfers = [backward_transfer(history[: place + 1]) for place in chosen]
     table.add_row("backward transfer", *[percent(value) for value in transfers])
     return table
 
