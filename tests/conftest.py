@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sats.engine import runtime
 
@@ -74,3 +77,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         run(parent / name, small(name))
     run(parent / "finetune", dataclasses.replace(small(), start_from=str(parent / "sats" / "step-0")))
     return {name: parent / name for name in ("sats", "finetune", "joint")}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's chromium, driven by playwright; tests that need it skip where either is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs chromium: apt install chromium")
+    flags = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(flags))
+        yield started
+        started.close()

@@ -39,6 +39,7 @@ COMMANDS = {
     "export": ("sats.commands.export", "main"),
     "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
+    "app": ("sats.commands.app", "main"),
 }
 SHARED = ("train", "resume", "extend")
 """What several processes can do together, under torchrun."""
@@ -60,6 +61,7 @@ see what was kept.
   sats data convert KIND ... --out DIR     from COCO, YOLO, coloured masks, ...
   sats data list|prepare|show              data sets of the field; pictures
   sats runs [DIR]                          the runs there, and how far they are
+  sats app RUN|MODEL [...]                 a page: try models, add classes
 
 {_wrapped("recipes", [name for name in RECIPES if not name.endswith(WITH_MEMORY)])}
   (voc and ade: published settings; with -m behind: with memory)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from sats.evaluation.table import cell, class_table, figure_table, percent, unmeasured_note
+from sats.evaluation.table import cell, class_table, figure_table, kept_rows, percent, unmeasured_note
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
@@ -68,9 +68,6 @@ def kept_table(before: Scores, after: Scores, title: str) -> Table:
     table.add_column("old class", overflow="fold")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right")
-    rows = {name: (before.iou[name], after.iou[name]) for name in before.classes}
-    rows["mean"] = (before.miou["old"], after.miou["old"])
-    for name, (old, new) in rows.items():
-        if old is not None and new is not None:
-            table.add_row(cell(name), percent(old), percent(new), percent(new - old, "+"))
+    for name, old, new in kept_rows(before, after):
+        table.add_row(cell(name), percent(old), percent(new), percent(new - old, "+"))
     return table
