@@ -375,6 +375,15 @@ def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
         assert (status.state, status.can_go_on) == ("interrupted", True)
 
 
+def test_what_another_process_does_is_not_stopped(tmp_path: Path) -> None:
+    with (
+        extended(tmp_path, ["sofa"], done=1) as folder,
+        held(folder / "model" / "run"),
+        pytest.raises(ValueError, match="stop it there"),
+    ):
+        Extensions(tmp_path).stop()
+
+
 def test_what_went_wrong_is_told(tmp_path: Path) -> None:
     with extended(tmp_path, [HOSTILE[1]], done=1) as folder:
         (folder / "fault.txt").write_text(HOSTILE[0])

@@ -6,6 +6,8 @@ import ipaddress
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -223,6 +225,22 @@ def after(page: sync_api.Page, done: Callable[[], bool], seconds: int = 300) -> 
             return
         page.wait_for_timeout(SECONDS / 2)
     pytest.fail("It takes too long.")
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_stopped_and_cleans_up(trained: dict[str, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sats", "app", str(trained["sats"])]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert "until Ctrl-C.\n" in said
+        assert len(list(tmp_path.glob("sats-app-*"))) == 2  # for uploads, and to work in
+        assert answer(said.split()[4]) == 200
+        process.terminate()
+        assert process.stdout.read() == ""
+        assert process.wait() == 0
+    assert list(tmp_path.glob("sats-app-*")) == []
 
 
 @pytest.mark.slow

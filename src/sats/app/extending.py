@@ -144,12 +144,17 @@ class Extensions:
             self._start(extension)
 
     def stop(self) -> None:
-        """Ask the extension at work to stop with a checkpoint, and wait until it has."""
+        """Ask the extension at work to stop with a checkpoint, and wait until it has.
+
+        ValueError if another process started it.
+        """
         with self._lock:
             if self._job:
                 self._job.stop()
                 self._job.ended()
                 self._job = None
+            elif self._is_running():
+                raise ValueError("Another process started this extension: stop it there.")
 
     def _refuse_second(self) -> None:
         if self._is_running():

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -67,7 +67,8 @@ def serving(models: Sequence[Model], place: Place, work: Path) -> Iterator[str]:
             yield address
         finally:
             page.close(verbose=False)
-            desk.extensions.stop()
+            with suppress(ValueError):  # it is another process's, and goes on
+                desk.extensions.stop()
 
 
 def _launched(page: gr.Blocks, place: Place) -> str:

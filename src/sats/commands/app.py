@@ -57,7 +57,8 @@ def main(words: Sequence[str]) -> None:
     with working_folder(named) as work:
         try:
             with serving(models, place, work) as address:
-                print(f"The page is at {address} until Ctrl-C.", flush=True)
+                everybody = "" if place.is_local else " Whoever reaches this machine can use it."
+                print(f"The page is at {address} until Ctrl-C.{everybody}", flush=True)
                 threading.Event().wait()
         except KeyboardInterrupt:
             pass
