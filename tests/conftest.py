@@ -5,10 +5,13 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import os
+import shutil
 import signal
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sats.engine import runtime
 
@@ -95,3 +98,17 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     return shown
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's chromium, driven by playwright; tests that need it skip where either is missing."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs chromium: apt install chromium")
+    flags = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(flags))
+        yield started
+        started.close()

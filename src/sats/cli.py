@@ -46,6 +46,7 @@ see what was kept.
   sats data convert KIND ... --out DIR     from COCO, YOLO, coloured masks, ...
   sats data list|prepare|show              data sets of the field; pictures
   sats runs [DIR]                          the runs there, and how far they are
+  sats app RUN|MODEL [...]                 a page: try models, add classes
   sats completion bash|zsh|fish            a script that completes by Tab
 
 {_wrapped("recipes", [name for name in RECIPES if not name.endswith(WITH_MEMORY)])}

@@ -50,9 +50,9 @@ class RunningJob:
         return next((line.strip().removeprefix("sats: ") for line in reversed(lines) if line.strip()), "")
 
 
-def start(job: Job) -> RunningJob:
-    """Start a job's process: one thread, its output added to the job's log."""
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+def start(job: Job, one_thread: bool = True) -> RunningJob:
+    """Start a job's process, its output added to the job's log; of ``one_thread``, as others run beside it."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ} if one_thread else dict(os.environ)
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} ---\n".encode())

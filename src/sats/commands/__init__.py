@@ -12,6 +12,7 @@ COMMANDS = {
     "export": ("sats.commands.export", "main"),
     "report": ("sats.commands.report", "main"),
     "runs": ("sats.commands.runs", "main"),
+    "app": ("sats.commands.app", "main"),
     "completion": ("sats.commands.completion", "main"),
 }
 """Each by its name: the module and the function that run it."""

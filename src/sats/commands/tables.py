@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sats.evaluation.table import cell, percent, show
+from sats.evaluation.table import cell, kept_rows, percent, show
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ def kept_table(before: Scores, after: Scores, title: str) -> Table:
     table.add_column("old class", overflow="fold")
     for column in ("before", "after", "change"):
         table.add_column(column, justify="right")
-    rows = {name: (before.iou[name], after.iou[name]) for name in before.classes}
-    rows["mean"] = (before.miou["old"], after.miou["old"])
-    for name, (old, new) in rows.items():
-        if old is not None and new is not None:
-            table.add_row(cell(name), percent(old), percent(new), percent(new - old, "+"))
+    for name, old, new in kept_rows(before, after):
+        table.add_row(cell(name), percent(old), percent(new), percent(new - old, "+"))
     return table

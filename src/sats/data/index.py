@@ -215,9 +215,12 @@ def _ends_well(path: str, content: bytes | None, format_: str) -> bool:
         return file.read() == tail
 
 
-def read_mask(path: str) -> Image.Image:
-    """Read a mask as it is stored: a PNG of mode L, P or 1; ValueError for any other."""
-    with opened(path) as mask:
+def read_mask(path: str, content: bytes | None = None) -> Image.Image:
+    """Read a mask as it is stored: a PNG of mode L, P or 1; ValueError for any other.
+
+    With ``content`` that is read, and ``path`` only names it.
+    """
+    with opened(path, content) as mask:
         fault = _mask_fault(mask)
         if not fault:
             mask.load()

@@ -132,6 +132,13 @@ def figure_table(history: Sequence[Scores], places: Sequence[int] = ()) -> Table
     return table
 
 
+def kept_rows(before: Scores, after: Scores) -> list[tuple[str, float, float]]:
+    """The IoU of each class of ``before``, then and ``after``, and their mean; classes without a pixel are left out."""
+    rows = {name: (before.iou[name], after.iou[name]) for name in before.classes}
+    rows["mean"] = (before.miou["old"], after.miou["old"])
+    return [(name, old, new) for name, (old, new) in rows.items() if old is not None and new is not None]
+
+
 def unmeasured_note(scores: Scores) -> str:
     """A line on the classes that no mean counts; empty if there are none."""
     names = scores.unmeasured

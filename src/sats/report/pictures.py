@@ -48,24 +48,25 @@ class Picture:
     text: str
 
 
-def picture_size(width: int, height: int) -> Size:
+def picture_size(width: int, height: int, longest_side: int = LONGEST_SIDE) -> Size:
     """The size at which an image is embedded: enlarged by a whole factor, or scaled down."""
     longest = max(width, height)
-    factor = LONGEST_SIDE // longest if longest < SMALL_SIDE else min(1.0, LONGEST_SIDE / longest)
+    factor = longest_side // longest if longest < SMALL_SIDE else min(1.0, longest_side / longest)
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def photo(image: Image.Image) -> Picture:
-    """A test image."""
-    stored, size = io.BytesIO(), picture_size(image.width, image.height)
+def photo(image: Image.Image, longest_side: int = LONGEST_SIDE) -> Picture:
+    """An image as it is."""
+    stored, size = io.BytesIO(), picture_size(image.width, image.height, longest_side)
     image.resize(size, Image.Resampling.BICUBIC).save(stored, "JPEG", quality=85)
-    return Picture("image", _uri("jpeg", stored.getvalue()), *size, "the test image")
+    return Picture("image", _uri("jpeg", stored.getvalue()), *size, "the image")
 
 
-def class_map(title: str, labels: Labels, size: Size, classes: tuple[str, ...]) -> Picture:
-    """Indices into ``classes`` [H, W], each in its colour."""
+def class_map(title: str, labels: Labels, size: Size, classes: tuple[str, ...], clear: bool = False) -> Picture:
+    """Indices into ``classes`` [H, W], each in its colour; with ``clear`` the background is seen through."""
     text = f"{title}: {names(present(labels, classes)) or 'background only'}"
-    return Picture(title, _png(index_image(resized_labels(labels, size))), *size, text)
+    seen_through = {"transparency": b"\0"} if clear else {}
+    return Picture(title, _png(index_image(resized_labels(labels, size)), **seen_through), *size, text)
 
 
 def resized_labels(labels: Labels, size: Size) -> Labels:
