@@ -331,8 +331,13 @@ def known_flags() -> frozenset[str]:
 
 def is_known(flag: str) -> bool:
     """Whether some command has it, or has flags that begin so, as all of ``--model.*`` do."""
-    told = flag.replace("--no-", "--")
+    told = re.sub(r"^--no-(?=[^.]+$)", "--", flag)  # interfaces.txt leaves these out
     return told in known_flags() or any(known.startswith(f"{told}.") for known in known_flags())
+
+
+def test_a_flag_in_the_text_that_does_not_exist_is_noticed() -> None:
+    assert all(map(is_known, ("--epochs", "--model", "--train.no-compile", "--no-merge", "--mask-ending")))
+    assert not any(map(is_known, ("--epoch", "--no-train.compile", "--method.pods", "--modell")))
 
 
 def help_of(words: list[str]) -> str:
