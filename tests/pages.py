@@ -26,6 +26,8 @@ FILES = re.compile(r"\S*[/.]\S*")
 REMARK = re.compile(r"(?<=\S) {3,}[^\s#-].*$", re.MULTILINE)
 NO_COMMANDS = ("mIoU after the last step, %", "cli -> commands -> report")
 """How blocks begin that are neither commands nor lists of files."""
+EITHER = re.compile(r"\b([A-Z]+)\|[A-Z|]+")
+"""RUN|MODEL: the first will do."""
 MORE = re.compile(r"\.\.\.\]?|\[[A-Z]+")
 """What of `RUN [RUN ...]` is no word of the command."""
 END = "\x1e"
@@ -66,13 +68,13 @@ def script(block: Block) -> str:
     An indented block may list files, or begin with some. ValueError for anything else.
     """
     if block.language in SHELL:
-        return block.text
+        return EITHER.sub(r"\1", block.text)
     parts = [] if block.language else block.text.split("\n\n")
     commands = [part for part in parts if STARTS.match(part.strip())]
     for part in parts:
         if part not in commands and not FILES.match(part.strip()) and not part.strip().startswith(NO_COMMANDS):
             raise ValueError(f"{block}: neither known commands nor files (tests/pages.py): {part.splitlines()[0]!r}")
-    return REMARK.sub("", "\n".join(commands))
+    return EITHER.sub(r"\1", REMARK.sub("", "\n".join(commands)))
 
 
 def commands(block: Block) -> Iterator[list[str]]:

@@ -208,6 +208,9 @@ def test_what_is_said_of_commands_here_is_still_about_one() -> None:
 
 
 def test_what_is_no_command_that_is_known_is_noticed() -> None:
+    assert list(commands(Block("page.md", 1, "bash", "sats report RUN|MODEL [RUN|MODEL ...]"))) == [
+        ["sats", "report", "RUN"]
+    ]
     for text, told in (("docker build .\n", "neither known"), ("sats runs\ndocker build .\n", "does not know")):
         with pytest.raises(ValueError, match=told):
             list(commands(Block("page.md", 1, "", text)))
@@ -349,7 +352,8 @@ def help_of(words: list[str]) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_in_the_text_exist(page: str) -> None:
-    told = {flag for code in inline(page) if not code.startswith("pip ") for flag in FLAG.findall(code)}
+    ours = [code for code in inline(page) if code.startswith(("sats ", "--"))]
+    told = {flag for code in ours for flag in FLAG.findall(code)}
     unknown = [flag for flag in sorted(told) if not FOREIGN_FLAGS.match(flag) and not is_known(flag)]
     assert not unknown, f"{page} tells of flags that no command has: {unknown}"
 
