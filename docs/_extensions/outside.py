@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-PAGES = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md", "security": "SECURITY.md"}
+PAGES = {
+    "changelog": "CHANGELOG.md",
+    "contributing": "CONTRIBUTING.md",
+    "examples": "examples/README.md",
+    "security": "SECURITY.md",
+}
 FRONT = "README.md"
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)(?=[)#])")
 
@@ -27,7 +32,7 @@ def read(app: Sphinx, docname: str, content: list[str]) -> None:
         outside = docs.parent / PAGES[docname]
         app.env.note_dependency(str(outside))
         content[0] = outside.read_text(encoding="utf-8")
-        home = docs.parent
+        home = outside.parent
     content[0] = LINK.sub(lambda link: turned(link["path"], home, docs, docname), content[0])
 
 
