@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sats import api
 from sats.engine import runtime
 from sats.files import at_home
 from sats.progress import LOADING, waiting
