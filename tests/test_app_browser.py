@@ -84,7 +84,7 @@ class Opened:
         self.page.on("request", self._asked)
         self._own = url
         self.page.goto(url)
-        self.page.get_by_text("Drop a picture on the left").wait_for()
+        self.page.get_by_text("Drop a picture into the box").wait_for()
 
     def _said(self, message: sync_api.ConsoleMessage) -> None:
         if message.type == "error":
@@ -191,6 +191,9 @@ def test_only_this_machine_is_served_and_only_what_was_uploaded(served: Served, 
         other.connect(("127.0.0.2", address.port))  # this machine as well, but not where the page is
     assert answer(served.url) == 200
     assert answer(served.url, {"Host": "elsewhere.example"}) == 400
+    assert answer(served.url, {"Origin": served.url.rstrip("/")}) == 200
+    for origin in ("http://elsewhere.example", "null"):
+        assert answer(served.url, {"Origin": origin}) == 403
     for file in (trained["sats"] / "config.json", Path("/etc/passwd")):
         assert answer(f"{served.url}gradio_api/file={file}") in (403, 404)
 

@@ -73,18 +73,14 @@ def serving(models: Sequence[Model], place: Place, work: Path) -> Iterator[str]:
 
 def _launched(page: gr.Blocks, place: Place) -> str:
     """Start to serve ``page``; returns its address."""
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
+    from sats.app.guard import guards
     from sats.app.page import look
 
-    # a page elsewhere that resolves its own name to this machine is not served
-    hosts = list(LOCAL) if place.is_local else ["*"]
     os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), *LOCAL)))  # gradio asks its own server
     _, address, _ = page.launch(
         server_name=place.host,
         server_port=place.port or None,
-        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]},
+        app_kwargs={"middleware": guards(LOCAL) if place.is_local else []},
         max_file_size=MOST_BYTES,
         prevent_thread_lock=True,
         quiet=True,
