@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,29 @@ def test_an_exemplar_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back(
     told(capsys, f"sats resume {folder}")
     for path in hidden:
         put_back(path)
+    assert main(["resume", str(folder)]) == 0
+    assert not list(differences(whole, folder))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores: on purpose
+@pytest.mark.parametrize("at", [FIRST, SECOND])
+def test_a_run_whose_loader_process_is_killed_goes_on_to_the_same_end(
+    at: int,
+    whole: Path,
+    tmp_path: Path,
+    when_moved: Callable[[int, Callable[[], object]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As the system does that has no memory left."""
+    folder = tmp_path / "run"
+
+    def kill_one() -> None:
+        multiprocessing.active_children()[0].kill()
+
+    when_moved(at, kill_one)
+    assert main([*again(whole, folder), "--workers", "2"]) == 1
+    told(capsys, "A process that loads images was killed", "--workers", f"sats resume {folder}")
+    assert not multiprocessing.active_children()
     assert main(["resume", str(folder)]) == 0
     assert not list(differences(whole, folder))
 

@@ -9,8 +9,9 @@ from sats.files import STRAY
 
 
 def strays(place: Path) -> list[Path]:
-    """What lies below ``place`` under the name of something that is only being written."""
-    return [path for path in sorted(place.rglob("*")) if STRAY.fullmatch(path.name)]
+    """What lies below ``place`` under the name of something that is only being written; but not what is in such."""
+    found = [path for path in sorted(place.rglob("*")) if STRAY.fullmatch(path.name)]
+    return [path for path in found if not any(map(STRAY.fullmatch, path.relative_to(place).parts[:-1]))]
 
 
 def whole_files(place: Path) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """Commands killed at each change that they make to a file leave nothing half-written, and once more they end well.
 
-    python tests/faults/mid_write.py [--onnx] [--json FILE]
+    python tests/faults/mid_write.py [--onnx] [--only TEXT] [--json FILE]
 
 For each kill a process is forked, which counts its changes to files below its own folder (opened to be written, folders
 made, renamed, removed) and kills itself right before the n-th, for every n that there is. Then nothing may lie under a
@@ -161,6 +161,7 @@ def cli() -> int:
     """Torture every command and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onnx", action="store_true", help="also the slow exports")
+    parser.add_argument("--only", default="", help="the commands in whose name this is")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     runtime.prepare()
@@ -168,7 +169,8 @@ def cli() -> int:
     with tempfile.TemporaryDirectory() as name:
         sources = Path(name, "sources")
         make_sources(sources)
-        for command in (*COMMANDS, *(ONNX if asked.onnx else ())):
+        asked_for = (*COMMANDS, *(ONNX if asked.onnx else ()))
+        for command in (command for command in asked_for if asked.only in command.name):
             folder = Path(name, command.name.replace(" ", "-"))
             folder.mkdir()
             words = list(torture(command, sources, folder))

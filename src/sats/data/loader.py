@@ -18,7 +18,7 @@ from sats.data.transforms import FILL
 from sats.types import BACKGROUND, IGNORE, MEAN, STD, UNKNOWN, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -171,7 +171,7 @@ class TrainLoader:
         """Updates in one pass over the data, at least 1."""
         return max(1, len(self.samples) // self.new_per_batch)
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """The micro-batches of iterations ``start`` to ``stop``, in order, ``accumulation`` for each."""
         yield from self._load(_Schedule(self, range(start, stop)))
 
@@ -326,6 +326,14 @@ def _load_batches(
             for problem in loaded.skipped:
                 skipped(problem)
         yield to_batch(loaded.image, loaded.labels, device, marked=dataset.samples.is_marked)
+
+
+def is_lost_worker(error: RuntimeError) -> bool:
+    """Whether ``error`` came of what torch raises, wherever the main process is, when a loader process was killed."""
+    link: BaseException | None = error
+    while link is not None and not str(link).startswith("DataLoader worker"):
+        link = link.__context__
+    return link is not None
 
 
 def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands it over)

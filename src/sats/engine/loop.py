@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,9 +58,12 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
     model, optimizer = run.accelerator.prepare(context.model, bare)
     learner = Learner(run, context, model, optimizer, encoder)
     start = restore(learner, saved) if saved else 0
-    batches = loader.batches(start, iterations)
     logged, written = start, time.monotonic()
-    with deferred_interrupts() as stop, run.log.progress(f"step {step.index}", iterations, start):
+    with (
+        closing(loader.batches(start, iterations)) as batches,  # else its processes live as long as an error is kept
+        deferred_interrupts() as stop,
+        run.log.progress(f"step {step.index}", iterations, start),
+    ):
         for iteration in range(start, iterations):
             set_rates(learner.optimizer, rate_factor(iteration, iterations, run.config.optim))
             terms = update(learner, [next(batches) for _ in range(settings.accumulation)])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
+from sats.data.loader import is_lost_worker
 from sats.engine import build, extension, launch, memory, processes, switches
 from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
@@ -36,6 +37,8 @@ from sats.models.checkpoint import reading
 from sats.models.checkpoint import save as save_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from accelerate import Accelerator
     from torch import Tensor
 
@@ -78,14 +81,28 @@ def train_steps(config: RunConfig[Method], folder: RunFolder, accelerator: Accel
         finish_step(run, extension.opened(run))
         processes.wait()  # the others go on from what the main process wrote
     for step in run.stream.steps[len(folder.scores()) :]:
-        try:
+        with short_of_memory(run, step):
             memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
             train_step(run, step)
-        except torch.OutOfMemoryError as error:
-            raise RunError(
-                f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
-                "share a batch with --train.accumulation."
-            ) from error
+
+
+@contextmanager
+def short_of_memory(run: Run, step: Step) -> Iterator[None]:
+    """Turn a device that has not enough memory, and a loader's process that the system killed, into a RunError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
+            "share a batch with --train.accumulation."
+        ) from error
+    except RuntimeError as error:
+        if not is_lost_worker(error):
+            raise
+        raise RunError(
+            f"A process that loads images was killed in step {step.index}. Perhaps the machine has too little memory: "
+            f"go on with `sats resume {run.folder.path}`, or start again with fewer by --workers."
+        ) from error
 
 
 def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extension:
