@@ -81,8 +81,8 @@ def _editor() -> gr.ImageEditor:
 
 def _keep_or_wipe() -> tuple[gr.Button, gr.Button]:
     with gr.Row():
-        keep = gr.Button("Keep what is painted", variant="primary", visible=False, scale=0, min_width=220)
-        wipe = gr.Button("Take its mask away", visible=False, scale=0, min_width=220)
+        keep = gr.Button("Keep what is painted", variant="primary", visible=False, scale=0, min_width=260)
+        wipe = gr.Button("Take its mask away", visible=False, scale=0, min_width=260)
     return keep, wipe
 
 
