@@ -72,6 +72,9 @@ def test_a_run_that_fills_its_disk_goes_on_to_the_same_end(
 ) -> None:
     """Again and again, with a little more room each time: wherever it runs out, all that was saved stays sound."""
     folder, words = RunFolder(disk.path / "run"), [*TRAIN.split(), str(disk.path / "run")]
+    disk.leave(0)
+    assert main(words) == 2
+    told(capsys, "No space left on device", "Choose another folder with --out")
     for place, room in ROOMS.items():
         disk.leave(room)
         assert main(words) == 1, place

@@ -251,6 +251,14 @@ def test_later_classes_may_have_a_matrix_of_their_own(tmp_path: Path) -> None:
     assert confusion.tolist() == [[5, 0, 0], [1, 4, 0], [2, 0, 3]]
 
 
+def test_a_matrix_with_a_number_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [["background", "cat"], ["cow"]])
+    path = folder / "step-1" / "confusion.json"
+    path.write_text(json.dumps({"classes": ["background", "cat", "cow"], "matrix": [[10**30] * 3] * 3}))
+    with pytest.raises(ValueError, match=r"cannot be read .*: leave the run out, or mend them"):
+        gather([folder])
+
+
 def test_domains_bring_no_class_and_no_empty_number(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [*groups_of(3), []])
     plain = report(tmp_path, folder).text.replace("\N{NO-BREAK SPACE}", " ")

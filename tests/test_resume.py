@@ -182,6 +182,19 @@ def test_a_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
     assert "99" in problems[0]
 
 
+def test_a_checkpoint_whose_method_has_other_tensors_is_passed_over(tmp_path: Path) -> None:
+    """Though its sums are right."""
+    config = settings("ewc")
+    folder = create_run(tmp_path / "run", config)
+    interrupted(folder, config, 3)
+    (manifest,) = folder.checkpoints.rglob("checkpoint.json")
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**values, "state": [*values["state"], "fisher/one.more"]}))
+    saved, problems = checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
+    assert saved is None
+    assert "other tensors" in problems[0]
+
+
 def test_a_checkpoint_of_other_settings_is_refused_and_kept(tmp_path: Path) -> None:
     config = settings("finetune")
     folder = create_run(tmp_path / "run", config)

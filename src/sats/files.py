@@ -181,8 +181,9 @@ def _discard_strays(folder: Path) -> None:
 def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:
     import psutil  # late: it takes longer than all else here
 
-    is_dead = machine == platform.node() and not psutil.pid_exists(process)
-    return is_dead or time.time() - entry.stat().st_mtime > LONG_AGO
+    if machine == platform.node():
+        return not psutil.pid_exists(process)
+    return time.time() - entry.stat().st_mtime > LONG_AGO
 
 
 def _remove(path: Path) -> None:

@@ -37,6 +37,7 @@ class _Manifest(TypedDict):
     iteration: int
     processes: NotRequired[int]  # older checkpoints are of one
     sha256: dict[str, str]
+    state: NotRequired[list[str]]  # the same
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
         "step": checkpoint.step,
         "iteration": checkpoint.iteration,
         "processes": checkpoint.processes,
+        "state": sorted(checkpoint.state),
         "sha256": {path.name: sha256(path) for path in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
@@ -136,13 +138,16 @@ def _load(folder: Path) -> Checkpoint:
     for name, expected in manifest["sha256"].items():
         if sha256(folder / name) != expected:
             raise ValueError(f"{name} has another checksum than when it was written")
+    state = load_file(folder / "state.safetensors")
+    if sorted(state) != manifest.get("state", sorted(state)):
+        raise ValueError("state.safetensors holds other tensors than when it was written")
     return Checkpoint(
         run=manifest["run"],
         step=manifest["step"],
         iteration=manifest["iteration"],
         model=load_file(folder / "model.safetensors"),
         optimizer=torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"),
-        state=load_file(folder / "state.safetensors"),
+        state=state,
         random=load_file(folder / "random.safetensors"),
         others=tuple(
             load_file(folder / f"process-{process}.safetensors") for process in range(1, manifest.get("processes", 1))

@@ -148,7 +148,7 @@ def read_run(path: Path, name: str) -> RunRecord:
         history, num_steps, domains = folder.scores(), folder.num_steps(), folder.domains()
         environment = read_environment(folder.path / ENVIRONMENT)
         confusions = tuple(read_confusion(folder.step(scores.step), len(history[0].classes)) for scores in history)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
     if not history:
         raise ValueError(
