@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -78,7 +78,7 @@ class Run:
         return self._folder.state()
 
     @property
-    def metrics(self) -> list[dict[str, object]]:
+    def metrics(self) -> list[dict[str, Any]]:
         """What was logged while it learned, a dictionary for each logged iteration, as in metrics.jsonl."""
         return self._folder.metrics()
 

@@ -53,9 +53,9 @@ class Followers:
         for name in self._named:
             self._ask(name, partial(self._start, name, after=self._before + iteration))
 
-    def logged(self, line: Mapping[str, object]) -> None:
+    def logged(self, line: Mapping[str, Any]) -> None:
         """An iteration was logged, as a line of metrics.jsonl says."""
-        values, at = values_of(line), self._before + int(str(line["iteration"]))
+        values, at = values_of(line), self._before + line["iteration"]
         self._ask_all(lambda tracker: tracker.log(values, at) if at > tracker.reached else None)
 
     def scored(self, scores: Scores, draw: Callable[[], Image.Image]) -> None:
@@ -91,7 +91,7 @@ class Followers:
         for step in range(len(scores) + 1):
             before = iterations_before(lines, step)
             for line in (line for line in lines if line["step"] == step):
-                tracker.log(values_of(line), before + int(str(line["iteration"])))
+                tracker.log(values_of(line), before + line["iteration"])
             if step < len(scores):
                 tracker.log(figures_of(scores[step]), iterations_before(lines, step + 1))
 

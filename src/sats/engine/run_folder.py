@@ -113,7 +113,7 @@ class RunFolder:
             raise ValueError(f"{path} does not list steps: put back what sats wrote.")
         return list(typing.cast("list[Described]", found))
 
-    def metrics(self) -> list[dict[str, object]]:
+    def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; one that a crash has cut off is left out."""
         return list(_objects(self.metrics_path))
 

@@ -155,6 +155,7 @@ class WeightsAndBiases(Tracker):
 
     def start(self, subject: Subject, known: str, after: int) -> tuple[str, str]:  # noqa: ARG002 (it knows itself)
         """Begin the run, or go on with it."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else its own faults are told to its makers
         import wandb
 
         run_id = known or uuid.uuid4().hex[:8]
