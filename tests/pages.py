@@ -24,7 +24,7 @@ PROGRAMS = ("sats", "make", "pip", "python", "torchrun", "accelerate", "sh", "so
 STARTS = re.compile(rf"({'|'.join(PROGRAMS)}|for|export|if|[A-Z_]+=\S*)\b")
 FILES = re.compile(r"\S*[/.]\S*")
 REMARK = re.compile(r"(?<=\S) {3,}[^\s#-].*$", re.MULTILINE)
-NO_COMMANDS = ("mIoU after the last step, %", "cli -> commands -> report")
+NO_COMMANDS = ("mIoU after the last step, %", "cli -> commands -> ")
 """How blocks begin that are neither commands nor lists of files."""
 EITHER = re.compile(r"\b([A-Z]+)\|[A-Z|]+")
 """RUN|MODEL: the first will do."""

@@ -57,9 +57,13 @@ CHEAP = {  # what is added to a command before it runs
     "demo": "--images 20 --epochs 1 --epochs-later 1",
     "bench benchmarks/*": "--dry-run",
 }
-ENDING = ("demo", "train", "resume", "extend", "bench", "evaluate", "predict", "data", "export", "report", "runs")
+ENDING = (
+    *("demo", "train", "resume", "extend", "bench", "evaluate", "predict"),
+    *("export", "report", "runs", "data", "completion"),
+)
 """Commands that are run here, as they come to an end; any other one is for ONLY_PARSED."""
 ONLY_PARSED = {  # and why
+    "app *": "serves until it is stopped: tests/test_app.py",
     "* --processes *": "starts processes: tests/test_processes.py",
     "bench * --ray*": "starts Ray: tests/test_bench_processes.py",
     "extend nvidia/*": "a name on the hub",
@@ -79,9 +83,9 @@ ELSEWHERE = {"CONTRIBUTING.md": "tests/test_walkthrough.py"}
 """Pages whose Python another test follows."""
 FOREIGN_FLAGS = re.compile(
     r"--(nproc-per-node|nnodes|rdzv-\w+|multi_gpu|num_processes|num_machines|machine_rank|cpu|help|version"
-    r"|gate|large|mutants|kills|steps|first|batch|json)$"
+    r"|opacity|gate|large|mutants|kills|steps|first|batch|json)$"
 )
-"""Of launchers, of scripts, and those that every command has."""
+"""Of launchers, of scripts, of style sheets, and those that every command has."""
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*(?:\.[\w-]+)*")
 
 
