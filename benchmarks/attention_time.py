@@ -3,9 +3,9 @@
     python benchmarks/attention_time.py [--rounds 7] [--json FILE]
 
 Queries and keys of the four blocks that are tapped, random, of student and teacher; labels are blocks of five classes
-and of background. The straightforward version softmaxes the maps of all queries and keeps them for backward, pools rows by
-every class of the batch and compares; values and gradients are the same to rounding. CPU time of one thread, medians,
-the two in turn; ``share`` is that of the tokens in regions.
+and of background. The straightforward version softmaxes the maps of all queries and keeps them for backward, pools
+rows by every class of the batch and compares; values and gradients are the same to rounding. CPU time of one thread,
+medians, the two in turn; ``share`` is that of the tokens in regions.
 """
 
 from __future__ import annotations
