@@ -259,6 +259,14 @@ def test_a_matrix_with_a_number_beyond_all_bounds_is_refused(tmp_path: Path) -> 
         gather([folder])
 
 
+def test_a_line_of_metrics_without_a_step_is_left_out(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [["background", "cat"], ["cow"]])
+    lines = len(gather([folder])[0].losses)
+    with (folder / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": Infinity, "iteration": 1, "losses": {}}\n')
+    assert len(gather([folder])[0].losses) == lines
+
+
 def test_domains_bring_no_class_and_no_empty_number(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [*groups_of(3), []])
     plain = report(tmp_path, folder).text.replace("\N{NO-BREAK SPACE}", " ")

@@ -203,5 +203,5 @@ def _read_loss(line: str) -> LoggedLoss | None:
             float(speed) if speed else None,
             int(memory) if memory else None,
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
