@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AppArguments:
-    """Serve a page on this machine: what models see in a picture, step by step; and new classes for them."""
+    """Serve a page: what models see in a picture, step by step; a new class."""
 
     models: Annotated[
         tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="RUN|MODEL [RUN|MODEL ...]", help_behavior_hint=""),
+        tyro.conf.arg(metavar="RUN|MODEL ...", help_behavior_hint=""),
     ]
     """Runs, folders of runs, steps of one, or model folders."""
     work: str = ""
