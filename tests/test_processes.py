@@ -407,6 +407,7 @@ def test_processes_are_started_with_the_same_words(monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(torch.distributed.run, "parse_args", parsed)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv(launch.LAUNCHER, "")  # what is written over it goes with the test
     monkeypatch.setattr(logging, "disable", lambda: None)
     for words in (["train", "scenes", "--processes", "3", "--epochs", "1"], ["resume", "--processes=2", "RUN"]):
         with pytest.raises(SystemExit) as done:
