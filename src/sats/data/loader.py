@@ -7,7 +7,7 @@ import os
 import signal
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -319,13 +319,24 @@ def _load_batches(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # its own, so that the global random state does not move
     )
-    for loaded in loader:
-        if isinstance(loaded, ValueError):
-            raise loaded
-        if skipped is not None:
-            for problem in loaded.skipped:
-                skipped(problem)
-        yield to_batch(loaded.image, loaded.labels, device, marked=dataset.samples.is_marked)
+    loading: Any = iter(loader)
+    try:
+        for loaded in loading:
+            sound = _sound(loaded, skipped)
+            yield to_batch(sound.image, sound.labels, device, marked=dataset.samples.is_marked)
+    finally:
+        if workers:  # torch ends them when nothing refers to them, and an error's traceback may for long
+            loading._shutdown_workers()  # noqa: SLF001 (it has no public way)
+
+
+def _sound(loaded: Sample | ValueError, skipped: Callable[[str], None] | None) -> Sample:
+    """What a loader's process sent, once ``skipped`` was told what it left out; raised, if it is an error."""
+    if isinstance(loaded, ValueError):
+        raise loaded
+    if skipped is not None:
+        for problem in loaded.skipped:
+            skipped(problem)
+    return loaded
 
 
 def is_lost_worker(error: RuntimeError) -> bool:
