@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ import pytest
 from faults.kills import differences
 from sats import api
 from sats.cli import main
-from sats.commands import predict
+from sats.commands import evaluate, predict
+from sats.data import loader
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
 from sats.report import gallery
+from sats.types import Batch
 from test_extend import make_data
 
 TRAIN = (
@@ -181,6 +183,23 @@ def test_a_run_whose_loader_process_is_killed_goes_on_to_the_same_end(
 @pytest.fixture
 def run(whole: Path, tmp_path: Path) -> Path:
     return shutil.copytree(whole, tmp_path / "finished")
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_an_evaluation_whose_loader_process_is_killed_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killing(batches: Iterable[Batch], *_: object) -> Iterator[Batch]:
+        for batch in batches:
+            for process in multiprocessing.active_children():
+                process.kill()
+            yield batch
+
+    monkeypatch.setattr(evaluate, "progress_bar", killing)
+    monkeypatch.setattr(loader, "sensible_workers", lambda _: 2)
+    assert main(["evaluate", str(run), "--batch-size", "1"]) == 1
+    told(capsys, "A process that loads images was killed", "--batch-size")
+    assert not multiprocessing.active_children()
 
 
 def before(monkeypatch: pytest.MonkeyPatch, module: object, name: str, do: Callable[[], object], at: int = 1) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sats.engine.run_folder import CONFIG, EXTENSION, MODEL, find_model, is_run, open_run
-from sats.files import at_home
 from sats.methods import method_name
 from sats.models import checkpoint
-from sats.report.gather import distinct_names, runs_below
+from sats.report.gather import named_runs
 from sats.types import BACKGROUND, IGNORE
 from sats.words import shown
 
@@ -45,13 +44,7 @@ def models_in(paths: Sequence[Path]) -> list[Model]:
     """
     if not paths:
         raise ValueError("Which model? Name a run, a folder of runs, or a model folder: sats app RUN|MODEL [...].")
-    named = [at_home(path).resolve() for path in paths]
-    for path in named:
-        if named.count(path) > 1:
-            raise ValueError(f"{path} is named twice: name each once.")
-    folders = list(dict.fromkeys(folder for path in named for folder in runs_below(path)))
-    names = distinct_names(folders)
-    found = [model for folder, name in zip(folders, names, strict=True) for model in _models_of(folder, shown(name))]
+    found = [model for folder, name in named_runs(paths) for model in _models_of(folder, shown(name))]
     all_classes(found)  # complains before anything is loaded
     return found
 

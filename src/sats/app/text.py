@@ -6,31 +6,19 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sats.errors import RunError
-from sats.words import shown
+from sats.templates import templates_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@cache
-def _templates() -> Environment:
-    found = Environment(
-        loader=PackageLoader("sats.app"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters["shown"] = shown
-    return found
+_templates = cache(templates_of)
 
 
 def rendered(template: str, **parts: object) -> str:
     """The template ``template``.html.j2 with ``parts`` in it, escaped."""
-    return _templates().get_template(f"{template}.html.j2").render(parts)
+    return _templates("sats.app").get_template(f"{template}.html.j2").render(parts)
 
 
 MISTAKES = (ValueError, RunError, OSError)

@@ -116,7 +116,7 @@ def measure_in_run(predictor: Predictor, run: RunFolder, step: int, arguments: E
 
 def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: EvaluateArguments, num_first: int) -> Scores:
     """The scores on ``samples`` in the model's channels."""
-    from sats.data.loader import EvaluationBatches, sensible_workers
+    from sats.data.loader import EvaluationBatches, sensible_workers, watched_workers
     from sats.data.transforms import TestTransform
     from sats.evaluation.confusion import confusion_matrix
     from sats.evaluation.scores import compute_scores
@@ -133,7 +133,8 @@ def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: Evalu
         skipped=skipped.append if arguments.on_error == "skip" else None,
     )
     followed = progress_bar(batches, "measuring", len(batches))
-    matrix = confusion_matrix(predictor.model, followed, predictor.method.scores)
+    with watched_workers("run the command again, with a smaller --batch-size"):
+        matrix = confusion_matrix(predictor.model, followed, predictor.method.scores)
     show_skipped([*samples.skipped, *skipped])
     return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
 

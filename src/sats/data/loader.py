@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sats.data.stream import Joined
 from sats.data.transforms import FILL
+from sats.errors import RunError
 from sats.types import BACKGROUND, IGNORE, MEAN, STD, UNKNOWN, Batch
 
 if TYPE_CHECKING:
@@ -339,12 +341,24 @@ def _sound(loaded: Sample | ValueError, skipped: Callable[[str], None] | None) -
     return loaded
 
 
-def is_lost_worker(error: RuntimeError) -> bool:
-    """Whether ``error`` came of what torch raises, wherever the main process is, when a loader process was killed."""
-    link: BaseException | None = error
-    while link is not None and not str(link).startswith("DataLoader worker"):
-        link = link.__context__
-    return link is not None
+@contextmanager
+def watched_workers(mend: str) -> Iterator[None]:
+    """Turn what torch raises where a loader's process is killed, wherever this one is then, into a RunError.
+
+    ``mend`` says what to do about it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_of_a_worker(error):
+            raise
+        cause = "A process that loads images was killed. Perhaps the machine has too little memory"
+        raise RunError(f"{cause}: {mend}.") from error
+
+
+def _is_of_a_worker(error: BaseException | None) -> bool:
+    """Whether ``error``, or one in whose handling it was raised, is torch's of a loader's process."""
+    return error is not None and (str(error).startswith("DataLoader worker") or _is_of_a_worker(error.__context__))
 
 
 def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands it over)

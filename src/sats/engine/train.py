@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
-from sats.data.loader import is_lost_worker
+from sats.data.loader import watched_workers
 from sats.engine import build, extension, launch, memory, processes, switches
 from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
@@ -89,19 +89,14 @@ def train_steps(config: RunConfig[Method], folder: RunFolder, accelerator: Accel
 @contextmanager
 def short_of_memory(run: Run, step: Step) -> Iterator[None]:
     """Turn a device that has not enough memory, and a loader's process that the system killed, into a RunError."""
+    again = f"go on with `sats resume {run.folder.path}`, or start again with fewer by --workers"
     try:
-        yield
+        with watched_workers(again):
+            yield
     except torch.OutOfMemoryError as error:
         raise RunError(
             f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
             "share a batch with --train.accumulation."
-        ) from error
-    except RuntimeError as error:
-        if not is_lost_worker(error):
-            raise
-        raise RunError(
-            f"A process that loads images was killed in step {step.index}. Perhaps the machine has too little memory: "
-            f"go on with `sats resume {run.folder.path}`, or start again with fewer by --workers."
         ) from error
 
 

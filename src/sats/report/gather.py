@@ -110,12 +110,17 @@ def gather(paths: Sequence[Path]) -> list[RunRecord]:
     """
     if not paths:
         raise ValueError("Which run? Name the folder of one, or of several to compare: sats report RUN [RUN ...].")
-    folders = [at_home(path).resolve() for path in paths]
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise ValueError(f"{folder} is named twice: name each run once.")
-    folders = list(dict.fromkeys(run for folder in folders for run in runs_below(folder)))
-    return [read_run(folder, name) for folder, name in zip(folders, distinct_names(folders), strict=True)]
+    return [read_run(folder, name) for folder, name in named_runs(paths)]
+
+
+def named_runs(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """The runs in ``paths``, each once, with a name of its own; ValueError for a path that is named twice."""
+    named = [at_home(path).resolve() for path in paths]
+    for path in named:
+        if named.count(path) > 1:
+            raise ValueError(f"{path} is named twice: name each once.")
+    folders = list(dict.fromkeys(run for path in named for run in runs_below(path)))
+    return list(zip(folders, distinct_names(folders), strict=True))
 
 
 def runs_below(path: Path) -> list[Path]:

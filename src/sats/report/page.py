@@ -7,9 +7,7 @@ import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from sats.words import shown
+from sats.templates import templates_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -32,18 +30,14 @@ def page_of(parts: Mapping[str, object], absent: Container[str]) -> str:
 
     The script is named in the content security policy by its sum, so that nothing else runs, whatever the parts hold.
     """
-    templates = Environment(
-        loader=PackageLoader("sats.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["shown"] = shown
     script = files("sats.report").joinpath("templates/script.js").read_text(encoding="utf-8")
-    return templates.get_template("report.html.j2").render(
-        parts,
-        script=script,
-        script_sum=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-        links=[(name, title) for name, title in PARTS.items() if name not in absent],
+    return (
+        templates_of("sats.report")
+        .get_template("report.html.j2")
+        .render(
+            parts,
+            script=script,
+            script_sum=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+            links=[(name, title) for name, title in PARTS.items() if name not in absent],
+        )
     )
