@@ -1,0 +1,107 @@
+"""How far runs on the same test images differ, with intervals: a paired bootstrap over images.
+
+    python benchmarks/real/paired.py runs/ccp [--base sats] [--only order_seed=1] [--json FILE]
+
+``runs/ccp`` is what ``sats bench`` wrote. Each finished run's last model sees the test images once more; of each image
+its hits, true and predicted pixels of each class are kept in ``runs/ccp/paired``. Then, for each other variant, the
+difference to the base at the same points of the grid, in points of mIoU, mean over the points; and the interval that
+holds 95% of 2,000 samples of the test images, the same for both. Images are not the only chance: a run has a seed, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import sats
+from sats.data.loader import EvaluationBatches
+from sats.engine import build
+from sats.engine.panel import measured_on
+from sats.engine.run_folder import open_run
+from sats.engine.train import open_stream
+from sats.evaluation.confusion import confusion_matrix
+from sats.progress import progress_bar
+
+FIGURES = ("all", "old", "new", "hiou")
+SAMPLES = 2000
+Counts = NDArray[np.int64]
+"""[images, 3, classes]: hits, true and predicted pixels."""
+
+
+def counts_of(path: Path) -> tuple[Counts, int]:
+    """Counts of each test image by the last model of the run in ``path``; and how many classes are step 0's."""
+    run = sats.read_run(path)
+    stream = open_stream(run.config, open_run(path))
+    kept = path.parent / "paired" / f"{path.name}.npz"
+    if kept.exists():
+        return np.load(kept)["counts"], stream.num_first
+    predictor = run.model()
+    samples = measured_on(run.config, stream, stream.steps[-1])
+    batches = EvaluationBatches(samples, build.evaluation_transform(run.config), 1, 0, torch.device("cpu"))
+    images = []
+    for batch in progress_bar(batches, path.name, len(batches)):
+        matrix = confusion_matrix(predictor.model, [batch], predictor.method.scores)
+        images.append(torch.stack([matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)]))
+    counts = torch.stack(images).numpy()
+    kept.parent.mkdir(exist_ok=True)
+    np.savez_compressed(kept, counts=counts)
+    return counts, stream.num_first
+
+
+def figures_of(counts: Counts, num_first: int, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The figures in percent [samples] where each image counts as often as ``weights`` [samples, images] say."""
+    hits, true, predicted = np.moveaxis(np.tensordot(weights, counts.astype(np.float64), axes=1), 1, 0)
+    with np.errstate(invalid="ignore"):
+        iou = 100 * np.where(true > 0, hits / (true + predicted - hits), np.nan)
+    old, new = np.nanmean(iou[:, :num_first], axis=1), np.nanmean(iou[:, num_first:], axis=1)
+    return {"all": np.nanmean(iou, axis=1), "old": old, "new": new, "hiou": 2 * old * new / (old + new)}
+
+
+def main() -> None:
+    """Count, sample, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--base", default="sats")
+    parser.add_argument("--only", default="", help="runs whose name has this after the variant's")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
+    for path in sorted(arguments.folder.glob("*/config.json")):
+        variant, _, point = path.parent.name.partition(",")
+        run = sats.read_run(path.parent)
+        if arguments.only not in point or len(run.scores) < len(run.steps):
+            continue
+        counts, num_first = counts_of(path.parent)
+        images = len(counts)
+        samples = np.random.default_rng(0).multinomial(images, [1 / images] * images, SAMPLES)
+        weights = np.concatenate([np.ones((1, images)), samples])  # the first are the test images as they are
+        found[variant, point] = figures_of(counts, num_first, weights)
+    rows = []
+    for variant in sorted({variant for variant, _ in found} - {arguments.base}):
+        points = [point for other, point in found if other == variant and (arguments.base, point) in found]
+        if not points:
+            continue
+        row: dict[str, object] = {"variant": variant, "base": arguments.base, "points": points}
+        for figure in FIGURES:
+            pairs = [(found[variant, point], found[arguments.base, point]) for point in points]
+            differences = np.mean([own[figure] - base[figure] for own, base in pairs], axis=0)
+            low, high = np.percentile(differences[1:], [2.5, 97.5])
+            row[figure] = [round(float(value), 2) for value in (differences[0], low, high)]
+        rows.append(row)
+        shown = ", ".join(f"{name} {row[name][0]:+.1f} [{row[name][1]:+.1f}, {row[name][2]:+.1f}]" for name in FIGURES)  # type: ignore[index]
+        print(f"{variant} - {arguments.base}, n = {len(points)}: {shown}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
