@@ -14,6 +14,7 @@ from torch.nn import functional
 from sats import losses
 from sats.losses import enlarged
 from sats.losses.classification import one_hot
+from sats.losses.recomputation import settled
 from sats.types import IGNORE
 
 B, C, K, H, W = 2, 6, 4, 5, 7
@@ -81,6 +82,16 @@ def test_cross_entropies_are_the_plain_ones() -> None:
         lambda z: plain_unbiased(z, labels, K),
         logits,
     )
+    some_old = (torch.arange(W) % 2 == 0).expand(B, H, W)
+    compare(
+        lambda z: losses.partial_cross_entropy(z, labels, some_old, K),
+        lambda z: torch.where(
+            some_old,
+            plain_unbiased(z, torch.zeros_like(labels), K),
+            functional.cross_entropy(z, labels, ignore_index=IGNORE, reduction="none"),
+        ),
+        logits,
+    )
     merged = labels.where((labels >= K) | (labels == IGNORE), 0)
     compare(lambda z: losses.unbiased_cross_entropy(z, labels, K), lambda z: plain_unbiased(z, merged, K), logits)
 
@@ -119,6 +130,7 @@ def test_extreme_logits_give_finite_gradients(seed: int, size: float) -> None:
     leaf = (size * logits).float().requires_grad_()
     loss = losses.unbiased_cross_entropy(leaf, labels, K, keep_old=True).mean()
     loss = loss + losses.cross_entropy(leaf, labels).mean() + losses.unbiased_distillation(leaf, size * old.float())
+    loss = loss + losses.partial_cross_entropy(leaf, labels, labels == 0, K).mean()
     loss.backward()
     assert loss.isfinite()
     assert leaf.grad is not None
@@ -226,3 +238,29 @@ def test_autocast_leaves_the_losses_in_full_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = losses.cross_entropy(logits, labels), losses.distillation(logits, old, size=(20, 28))
     torch.testing.assert_close(cast, exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_a_settled_loss_has_the_gradient_of_its_function(kind: torch.dtype) -> None:
+    left, right = torch.rand(3, 4).to(kind), torch.rand(3, 4).to(kind)
+    weights = torch.tensor([1.0, 0.0, 3.0])
+
+    def squares(left: Tensor, right: Tensor) -> Tensor:
+        return (left.float() * right.float()).square().mean(dim=1)
+
+    leaf, plain = left.clone().requires_grad_(), left.clone().requires_grad_()
+    ours, expected = settled(squares, (leaf, right)), squares(plain, right)
+    (ours * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(leaf.grad, plain.grad)
+    assert right.grad is None
+    assert not settled(squares, (left, right)).requires_grad
+
+
+def test_a_settled_gradient_too_small_for_half_precision_is_kept_until_it_is_scaled() -> None:
+    leaf = torch.ones(1, 1, dtype=torch.float16, requires_grad=True)
+    loss = settled(lambda value: value.sum(dim=1) * 1e-9, (leaf,))
+    (loss * 2.0**20).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.item() == pytest.approx(1e-9 * 2**20, rel=1e-2)

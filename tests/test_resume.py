@@ -106,11 +106,13 @@ def test_every_method_resumes_in_mid_step(method: str, tmp_path: Path) -> None:
 
 
 def moves_until(whole: Path, method: str) -> int:
-    """How often the bar moves before the first update of step 1: updates, test batches, a look at the new data."""
+    """How often the bar moves before the first update of step 1: updates, test batches, looks at the data."""
     lines = [json.loads(line) for line in RunFolder(whole).metrics_path.read_text().splitlines()]
     updates = max(line["iteration"] for line in lines if line["step"] == 0)
-    images = json.loads((whole / "steps.json").read_text())[1]["images"]
-    looks = -(-images // 6) if STREAMED[method]().learns_pseudo_labels() else 0
+    first, second = (-(-step["images"] // 6) for step in json.loads((whole / "steps.json").read_text()))
+    looks = second if STREAMED[method]().learns_pseudo_labels() else 0
+    if STREAMED[method]().feature_replay.weight:
+        looks += first + second
     return updates + 1 + looks
 
 

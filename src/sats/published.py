@@ -150,11 +150,16 @@ BY_PROTOCOL: dict[tuple[str, str, str], Settings] = {
     ("dft", "ade", "50-50"): {"optim.lr_later": 0.1},
 }
 
+ALIKE = {"sats-plus": "sats"}
+"""Methods of ours that have no published run, and whose they take."""
+
 NEST_ON_ADE: Settings = {"method.pretuning.epochs": 15, "method.pretuning.lr_factor": 500.0}
 
 
 def published(data: str, protocol: str, memory: bool, method: Method) -> RunConfig[Method]:
     """The published run of ``method`` on the benchmark ``data`` under ``protocol``; methods without one have MiB's.
+
+    Except SATS+, which has SATS's.
 
     With ``memory`` it is the one called -M, whose exemplars have labels of every class seen, a leak.
     """
@@ -178,8 +183,8 @@ def published(data: str, protocol: str, memory: bool, method: Method) -> RunConf
     settings = {
         **FAMILY,
         **(NEST_ON_ADE if data == "ade" else {}),
-        **BY_METHOD.get((name, data), {}),
-        **BY_PROTOCOL.get((name, data, protocol), {}),
+        **BY_METHOD.get((ALIKE.get(name, name), data), {}),
+        **BY_PROTOCOL.get((ALIKE.get(name, name), data, protocol), {}),
     }
     for path, value in settings.items():
         config = changed(config, path.split("."), value)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from sats.models.modes import looking_only
 
-    from torch import Tensor, nn
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
 
     from sats.methods.attention_transfer import AttentionTransfer
     from sats.models.segmenter import Segmenter
@@ -28,7 +29,7 @@ def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
     """
     if transfer.weight > 0:
         taps = transfer.taps(model)
-        with _looking_only(model):
+        with looking_only(model):
             output = model(_blank(model), taps)
         transfer.loss(torch.ones(1, SIDE, SIDE, dtype=torch.int64, device=output.logits.device), output, output)
         if unread := _unread(model, taps):
@@ -47,7 +48,7 @@ def _unread(model: Segmenter, blocks: Sequence[str]) -> list[str]:
     learned = [parameter.requires_grad for parameter in firsts]
     for parameter in firsts:
         parameter.requires_grad = True
-    with _looking_only(model):
+    with looking_only(model):
         gradients = torch.autograd.grad(model(_blank(model)).logits.sum(), firsts, allow_unused=True)
     for parameter, learns in zip(firsts, learned, strict=True):
         parameter.requires_grad = learns
@@ -76,7 +77,7 @@ def freeze_unused(model: Segmenter) -> list[str]:
     They would get no gradient, for which data parallelism waits, and importances would count them as unimportant.
     """
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    with _looking_only(model), torch.enable_grad():
+    with looking_only(model), torch.enable_grad():
         logits = model(_blank(model)).logits
         gradients = torch.autograd.grad(logits.sum(), list(trained.values()), allow_unused=True)
     unused = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
@@ -87,15 +88,3 @@ def freeze_unused(model: Segmenter) -> list[str]:
 
 def _blank(model: Segmenter) -> Tensor:
     return torch.zeros(1, 3, SIDE, SIDE, device=next(model.parameters()).device)
-
-
-@contextmanager
-def _looking_only(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode as long as the context lasts: no statistics move, nothing is drawn at random."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from sats.data.loader import watched_workers
-from sats.engine import build, extension, launch, memory, processes, switches
+from sats.engine import build, extension, launch, memory, processes, recollection, switches
 from sats.engine.adoption import adopt, started_from
 from sats.engine.card import model_card
 from sats.engine.checkpoint import load_newest, putting_back
@@ -149,6 +149,7 @@ def train_step(run: Run, step: Step) -> None:
         state = to_device(run, saved.state)
     context = Context(step, model, teacher, state, processes.total)
     if saved is None:
+        recollection.prepare(run, context)
         with torch.no_grad(), run.accelerator.autocast():
             begin_step(run.method, context, one_pass(run, loader, f"step {step.index}, looking at the data"))
         seed_everything(run.config.seed, step.index, 1 + launch.process())
@@ -157,6 +158,7 @@ def train_step(run: Run, step: Step) -> None:
         optimise(run, context, loader, saved)
     with torch.no_grad(), run.accelerator.autocast():
         run.method.end_step(context, one_pass(run, loader, f"step {step.index}, looking back"))
+    recollection.gather(run, context, step)
     finish_step(run, context)
     processes.wait()  # the others go on from what the main process wrote
     memory.complete(run)

@@ -2,11 +2,15 @@ from .attention import attention_transfer as attention_transfer
 from .attention import feature_transfer as feature_transfer
 from .classification import binary_cross_entropy as binary_cross_entropy
 from .classification import cross_entropy as cross_entropy
+from .classification import partial_cross_entropy as partial_cross_entropy
 from .classification import unbiased_cross_entropy as unbiased_cross_entropy
 from .distillation import binary_distillation as binary_distillation
 from .distillation import distillation as distillation
 from .distillation import lwf_mc as lwf_mc
 from .distillation import unbiased_distillation as unbiased_distillation
+from .features import class_moments as class_moments
+from .features import expected_cross_entropy as expected_cross_entropy
+from .features import mean_and_variance as mean_and_variance
 from .importance import all_finite as all_finite
 from .importance import normalised as normalised
 from .importance import path_importance as path_importance
@@ -30,15 +34,19 @@ __all__ = [
     "attention_transfer",
     "binary_cross_entropy",
     "binary_distillation",
+    "class_moments",
     "class_regions",
     "cross_entropy",
     "distillation",
     "entropy",
+    "expected_cross_entropy",
     "feature_transfer",
     "local_pod",
     "lwf_mc",
+    "mean_and_variance",
     "most_likely",
     "normalised",
+    "partial_cross_entropy",
     "path_importance",
     "path_integral",
     "penalty",

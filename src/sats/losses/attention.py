@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from sats.losses.recomputation import recomputed, settled
 from sats.losses.regions import class_members, class_regions, foreground, resize_labels
 from sats.losses.rows import as_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -112,10 +112,14 @@ def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pai
     queries = rows.pieces(weights.any(dim=1))
     with torch.no_grad():
         old_pooled = _pooled(old_rows, weights, queries)
-    difference = _pooled(rows, weights, queries) - old_pooled
-    difference = difference if pairs is None else difference @ pairs
-    distance: Tensor = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
-    return (distance * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+
+    def from_old(*tensors: Tensor) -> Tensor:
+        difference = _pooled(rows.of(tensors), weights, queries) - old_pooled
+        difference = difference if pairs is None else difference @ pairs
+        distance: Tensor = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
+        return (distance * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+
+    return settled(from_old, rows.tensors)
 
 
 def _key_members(rows: Rows, labels: Tensor, resized: Tensor) -> Tensor:
@@ -142,10 +146,12 @@ def _one_region(labels: Tensor) -> tuple[Tensor, Tensor]:
 def _pooled(rows: Rows, weights: Tensor, queries: Sequence[Tensor]) -> Tensor:
     """Rows averaged by region, [B, heads, R, K]; ``weights`` [B, R, Q] are 0 for all but the ``queries``.
 
-    No map is kept for backward, each piece is computed again.
+    Of several pieces there is never more than one at a time: in backward they are computed again.
     """
-    pieces = [_recomputed(partial(_pooled_piece, rows, weights, piece)) for piece in queries]
-    return torch.stack(pieces).sum(dim=0) if len(pieces) > 1 else pieces[0]
+    if len(queries) == 1:
+        return _pooled_piece(rows, weights, queries[0])
+    pieces = [recomputed(partial(_pooled_piece, rows, weights, piece)) for piece in queries]
+    return torch.stack(pieces).sum(dim=0)
 
 
 def _pooled_piece(rows: Rows, weights: Tensor, queries: Tensor) -> Tensor:
@@ -156,18 +162,10 @@ def _pooled_piece(rows: Rows, weights: Tensor, queries: Tensor) -> Tensor:
 def _rowwise_distance(rows: Rows, old_rows: Rows, device: torch.device) -> Tensor:
     """The mean over batch, heads and queries of the distance between single rows."""
     every = torch.ones(rows.shape[0], rows.shape[2], dtype=torch.bool, device=device)
-    pieces = [_recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(every)]
+    pieces = [recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(every)]
     return torch.cat(pieces, dim=2).mean()
 
 
 def _distance_piece(rows: Rows, old_rows: Rows, queries: Tensor) -> Tensor:
     distance: Tensor = torch.linalg.vector_norm(rows.read(queries) - old_rows.read(queries), dim=3)
     return distance
-
-
-def _recomputed(function: Callable[[], Tensor]) -> Tensor:
-    """Call ``function``, and in backward call it again instead of keeping what it computed."""
-    if not torch.is_grad_enabled():
-        return function()
-    result: Tensor = checkpoint(function, use_reentrant=False, preserve_rng_state=False)
-    return result

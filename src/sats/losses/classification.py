@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch.nn import functional
@@ -13,6 +13,9 @@ from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SOME_OLD: Final = -1
+"""The label of a pixel that is of some old class, within this module."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -79,6 +82,42 @@ class _Softmax:
         log_probabilities = logits - everything
         log_probabilities[BACKGROUND] = together - everything
         return log_probabilities, shares
+
+
+def partial_cross_entropy(logits: Tensor, target: Tensor, some_old: Tensor, num_old: int) -> Tensor:
+    """Cross-entropy in which a pixel may be known to be of some old class, no more; [B, H, W] in nats, 0 at IGNORE.
+
+    ``logits`` [B, C, h, w] and ``target`` [B, H, W] as for `cross_entropy`. Where the mask ``some_old`` [B, H, W] is
+    set, whatever the target, the probability is that of the first ``num_old`` channels together, the background's among
+    them: MiB's unbiased cross-entropy (eq. 5) there, the plain one elsewhere.
+    """
+    return pixel_losses(_Partial(num_old), logits, target.masked_fill(some_old, SOME_OLD))
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """Cross-entropy whose label SOME_OLD has the probability of the first ``num_old`` channels together."""
+
+    num_old: int
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of logits [C, h, w] and labels [h, w]: [h, w]."""
+        everything = logits.logsumexp(dim=0)
+        together = logits[: self.num_old].logsumexp(dim=0)
+        wanted = logits.gather(0, self._labelled(labels)[None])[0]
+        return (everything - together.where(labels == SOME_OLD, wanted)).masked_fill(labels == IGNORE, 0)
+
+    def gradient(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Each probability less what is wanted: the label, or a channel's share in the old ones; 0 at IGNORE."""
+        some_old, known = labels == SOME_OLD, labels != IGNORE
+        difference = logits.softmax(dim=0)
+        difference[: self.num_old] -= logits[: self.num_old].softmax(dim=0) * some_old
+        difference.scatter_add_(0, self._labelled(labels)[None], -(~some_old)[None].to(difference.dtype))
+        return difference.mul_(weights * known)
+
+    def _labelled(self, labels: Tensor) -> Tensor:
+        """The labels, where they are channels; else the background, which stands for nothing."""
+        return labels.where((labels != IGNORE) & (labels != SOME_OLD), BACKGROUND)
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from sats.types import AttentionTap, picked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 ROWS_AT_ONCE = 2**24
@@ -38,6 +40,18 @@ class Rows:
             return batch, heads, queries, self.source.key.shape[2]
         batch, heads, queries, keys = self.source.shape
         return batch, heads, queries, keys
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What rows are made of and have gradients by: queries and keys [B, ...], or the map."""
+        return (self.source.query, self.source.key) if isinstance(self.source, AttentionTap) else (self.source,)
+
+    def of(self, tensors: Sequence[Tensor]) -> Rows:
+        """The same, made of others."""
+        if isinstance(self.source, AttentionTap):
+            query, key = tensors
+            return replace(self, source=replace(self.source, query=query, key=key))
+        return replace(self, source=tensors[0])
 
     def together(self, device: torch.device) -> int:
         """How many images to take at a time: a GPU as many as fit; a processor one, whose regions may be small."""

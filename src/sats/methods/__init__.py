@@ -14,6 +14,7 @@ from sats.methods.pi import Pi
 from sats.methods.plop import Plop
 from sats.methods.rw import Rw
 from sats.methods.sats import Sats
+from sats.methods.sats_plus import SatsPlus
 from sats.methods.ssul import Ssul
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Plop",
     "Rw",
     "Sats",
+    "SatsPlus",
     "Ssul",
     "method_name",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from sats import losses
 from sats.methods.attention_transfer import AttentionTransfer
+from sats.methods.feature_replay import FeatureReplay
 from sats.methods.pretuning import Pretuning
 from sats.methods.pseudo_labelling import gather_thresholds, teacher_labels
 from sats.types import BACKGROUND, IGNORE, DistillAt, Init
@@ -69,6 +70,8 @@ class Method(ABC):
     """Keep the encoder as it is after step 0."""
     attention_transfer: AttentionTransfer = field(default_factory=AttentionTransfer)
     """Self-attention transfer, which any method can carry; weight 0 is off."""
+    feature_replay: FeatureReplay = field(default_factory=FeatureReplay)
+    """Replay of old classes' features to the classifier, which any method can carry; weight 0 is off."""
 
     def distilled(
         self, context: Context, batch: Batch, student: SegOutput, teacher: SegOutput
@@ -181,4 +184,6 @@ def all_losses(
     if teacher is not None and transfer.weight > 0:
         regions = method.regions(context, batch, targets, teacher)
         terms = {**terms, "attention": transfer.loss(regions, student, teacher)}
+    if method.feature_replay.takes_part(context.state, context.step):
+        terms = {**terms, "replay": method.feature_replay.loss(context)}
     return terms

@@ -57,7 +57,7 @@ class GrowingClassifier(nn.Module):
     def __init__(self, channels: int, groups: Sequence[int], has_background: bool = True) -> None:
         super().__init__()
         self.has_background = has_background
-        rows = [size - self._virtual * (step == 0) for step, size in enumerate(groups)]
+        rows = [size - self.virtual * (step == 0) for step, size in enumerate(groups)]
         if not rows or rows[0] < 1 or min(rows) < 0:
             raise ValueError(f"A classifier needs at least one class in its first group, got {tuple(groups)}.")
         fresh = [fresh_rows(channels, size) for size in rows]
@@ -67,7 +67,7 @@ class GrowingClassifier(nn.Module):
         self.register_parameter("reserved_bias", None)
 
     @property
-    def _virtual(self) -> int:
+    def virtual(self) -> int:
         """How many channels have no row."""
         return 0 if self.has_background else BACKGROUND + 1
 
@@ -75,7 +75,7 @@ class GrowingClassifier(nn.Module):
     def groups(self) -> tuple[int, ...]:
         """How many channels each step added, a virtual background among those of step 0."""
         first, *later = self._rows
-        return (first + self._virtual, *later)
+        return (first + self.virtual, *later)
 
     @property
     def _rows(self) -> tuple[int, ...]:
@@ -86,6 +86,10 @@ class GrowingClassifier(nn.Module):
     def reserved(self) -> int:
         """How many rows are reserved."""
         return 0 if self.reserved_bias is None else len(self.reserved_bias)
+
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """The weights [R, channels] and biases [R] of all classes, a virtual background aside."""
+        return torch.cat(list(self.weights)).flatten(1), torch.cat(list(self.biases))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, classes + reserved, h, w] of features [B, channels, h, w]."""
@@ -136,7 +140,7 @@ class GrowingClassifier(nn.Module):
 
         A virtual background has no row and no share. A class whose shares are all 0 keeps the row that it has.
         """
-        shares = shares[:, self._virtual :]
+        shares = shares[:, self.virtual :]
         total = shares.sum(dim=1)
         shares = shares[total > 0] / total[total > 0, None]
         weights, biases = torch.cat(list(self.weights[:-1])), torch.cat(list(self.biases[:-1]))

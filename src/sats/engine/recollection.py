@@ -1,0 +1,45 @@
+"""What the feature replay keeps of a finished step's classes, gathered while their images are there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sats.data.extension import Extension
+from sats.engine.adoption import started_from
+from sats.engine.run import make_loader, one_pass
+from sats.models.modes import looking_only
+
+if TYPE_CHECKING:
+    from sats.engine.run import Run
+    from sats.methods.context import Context
+    from sats.types import Step
+
+
+def gather(run: Run, context: Context, step: Step) -> None:
+    """Let the model see the images of ``step`` once more, where the method replays features."""
+    replay = run.method.feature_replay
+    if replay.weight == 0 or step.num_new == 0:
+        return
+    passed = one_pass(run, make_loader(run, step), f"step {step.index}, keeping features")
+    with torch.no_grad(), run.accelerator.autocast(), looking_only(context.model):
+        replay.gather(context, passed, step)
+
+
+def prepare(run: Run, context: Context) -> None:
+    """Before a step: gather its classes, as the old network sees them, and what the step before has left undone.
+
+    That is so where it was taken over from another run. The images of a model that is extended are not there, nor
+    perhaps those of a whole run that this one goes on from: then those classes are not replayed.
+    """
+    step, replay = context.step, run.method.feature_replay
+    if replay.weight == 0 or step.index == 0:
+        return
+    before = run.stream.steps[step.index - 1]
+    if not replay.knows(context.state, before):
+        if isinstance(run.stream, Extension) or started_from(run.config) is not None:
+            run.log.say("No features of the classes that were learned before are known: these are not replayed.")
+        else:
+            gather(run, context, before)
+    gather(run, context, step)

@@ -1,0 +1,75 @@
+"""A part that any method can carry: old classes come back as features, drawn from what was kept of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import nn
+
+from sats import losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+    from sats.methods.context import Context
+    from sats.types import Batch, Step
+
+MEAN: Final = "replay mean"
+VARIANCE: Final = "replay variance"
+KNOWN: Final = "replay known"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureReplay:
+    """Keep the classifier's rows right for classes that a step's images may not show.
+
+    Of each class a mean and a variance are kept, of what the classifier reads on its pixels in the images of its
+    step. Later the rows learn, beside all else, to tell these distributions apart, each class counting the same: by an
+    upper bound of the mean cross-entropy (ISDA, proposition 1), so that nothing is drawn at random. Of the classes that
+    a step brings, the old model's features are taken until it ends. No image is kept. The background has no part in
+    it, as it holds the classes to come.
+    """
+
+    weight: float = 0.0
+    """Factor of the term; 0 is off."""
+
+    def takes_part(self, state: Mapping[str, Tensor], step: Step) -> bool:
+        """Whether there is a term in ``step``: whether any old class is known."""
+        return self.weight > 0 and step.index > 0 and KNOWN in state and bool(state[KNOWN][: step.num_old].any())
+
+    def knows(self, state: Mapping[str, Tensor], step: Step) -> bool:
+        """Whether the classes of ``step`` have been gathered, as far as it brought any."""
+        return step.num_new == 0 or (KNOWN in state and len(state[KNOWN]) >= step.num_seen)
+
+    def gather(self, context: Context, loader: Iterable[Batch], step: Step) -> None:
+        """Keep in ``context.state`` what the model, in eval mode, makes of the classes of ``step`` in its images."""
+        model, state = context.model, context.state
+        first = model.classifier.weights[0]
+        classes = torch.arange(step.first_new, step.num_seen, device=first.device)
+        moments = torch.zeros(len(classes), 1 + 2 * first.shape[1], device=first.device, dtype=torch.float64)
+        with model.other_classifier(nn.Identity()):
+            for batch in loader:
+                features = model(batch.images).logits
+                labels = losses.resize_labels(batch.labels, (features.shape[2], features.shape[3]))
+                moments += losses.class_moments(features, labels, classes)
+        moments = context.sum_over_processes(moments)
+        means, variances = losses.mean_and_variance(moments)
+        for name, new in {MEAN: means, VARIANCE: variances, KNOWN: moments[:, 0] > 0}.items():
+            kept = new.new_zeros(step.num_seen, *new.shape[1:])
+            before = state.get(name, kept)[: step.first_new]
+            kept[: len(before)] = before
+            kept[step.first_new :] = new
+            state[name] = kept
+
+    def loss(self, context: Context) -> Tensor:
+        """The weighted term, a scalar: the mean over the classes that are known, old and new."""
+        known = context.state[KNOWN].nonzero()[:, 0]
+        means, variances = context.state[MEAN][known], context.state[VARIANCE][known]
+        classifier = context.model.classifier
+        rows, biases = classifier.rows()
+        wanted = known - classifier.virtual
+        return self.weight * losses.expected_cross_entropy(rows, biases, means, variances, wanted).mean()
