@@ -112,6 +112,9 @@ def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
     context = Context(steps[1], model, teacher, first.state)
     with torch.no_grad():
         begin_step(method, context, [make_batch(steps[1], arguments.size, 2)])
+        if method.feature_replay.weight:
+            for step in steps:
+                method.feature_replay.gather(context, [make_batch(step, arguments.size, 2)], step)
     return learner_of(run, context)
 
 

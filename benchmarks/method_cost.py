@@ -66,6 +66,9 @@ def make_learner(method: Method, arguments: argparse.Namespace, accelerator: Acc
     context = Context(STEP_1, model, teacher, first.state)
     with torch.no_grad():
         begin_step(method, context, [make_batch(STEP_1, arguments.size, 2)])
+        if method.feature_replay.weight:
+            for step in (STEP_0, STEP_1):
+                method.feature_replay.gather(context, [make_batch(step, arguments.size, 2)], step)
     return _learner(run, context)
 
 
