@@ -42,6 +42,7 @@ from sats.engine.frozen_encoder import frozen_encoder
 from sats.engine.log import Log
 from sats.engine.loop import Learner, apply_gradients
 from sats.engine.optim import make_optimizer
+from sats.engine.recollection import keep_features
 from sats.engine.run import Run
 from sats.engine.run_folder import RunFolder
 from sats.methods import METHODS, Method
@@ -114,7 +115,7 @@ def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
         begin_step(method, context, [make_batch(steps[1], arguments.size, 2)])
         if method.feature_replay.weight:
             for step in steps:
-                method.feature_replay.gather(context, [make_batch(step, arguments.size, 2)], step)
+                keep_features(method.feature_replay, context, [make_batch(step, arguments.size, 2)], step)
     return learner_of(run, context)
 
 

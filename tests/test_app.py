@@ -316,7 +316,7 @@ def test_names_that_no_class_can_have(name: str, cause: str) -> None:
 
 
 def test_methods_are_those_that_can_extend_any_model() -> None:
-    assert able_methods() == ["ewf", "finetune", "ilt", "lwf", "mib", "plop", "sats"]
+    assert able_methods() == ["ewf", "finetune", "ilt", "lwf", "mib", "plop", "sats", "sats-plus"]
 
 
 @pytest.mark.parametrize(("images", "name", "cause"), [(4, "sofa", "4 images have a mask"), (5, "zero", "knows every")])

@@ -87,7 +87,7 @@ def extend(model: Path, data: Path, out: Path, *words: str) -> RunFolder:
     return RunFolder(out / "run")
 
 
-ABLE = ("ewf", "finetune", "ilt", "lwf", "mib", "plop", "sats")
+ABLE = ("ewf", "finetune", "ilt", "lwf", "mib", "plop", "sats", "sats-plus")
 
 
 @pytest.mark.parametrize("method", ABLE)

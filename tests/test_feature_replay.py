@@ -105,7 +105,7 @@ def test_any_method_can_carry_it(tmp_path: Path) -> None:
 
 
 def test_without_weight_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FeatureReplay, "gather", lambda *_: pytest.fail("gathered"))
+    monkeypatch.setattr(FeatureReplay, "keep", lambda *_: pytest.fail("kept"))
     run(tmp_path / "plain", small("sats"))
     assert not (tmp_path / "plain" / "step-0" / "state.safetensors").exists()
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
+from sats import losses
 from sats.data.extension import Extension
 from sats.engine.adoption import started_from
 from sats.engine.run import make_loader, one_pass
 from sats.models.modes import looking_only
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sats.engine.run import Run
     from sats.methods.context import Context
-    from sats.types import Step
+    from sats.methods.feature_replay import FeatureReplay
+    from sats.types import Batch, Step
 
 
 def gather(run: Run, context: Context, step: Step) -> None:
@@ -23,8 +28,23 @@ def gather(run: Run, context: Context, step: Step) -> None:
     if replay.weight == 0 or step.num_new == 0:
         return
     passed = one_pass(run, make_loader(run, step), f"step {step.index}, keeping features")
-    with torch.no_grad(), run.accelerator.autocast(), looking_only(context.model):
-        replay.gather(context, passed, step)
+    with run.accelerator.autocast():
+        keep_features(replay, context, passed, step)
+
+
+@torch.no_grad()
+def keep_features(replay: FeatureReplay, context: Context, loader: Iterable[Batch], step: Step) -> None:
+    """Keep in ``context.state`` what the model, in eval mode, makes of the classes of ``step`` in its images."""
+    model = context.model
+    rows = model.classifier.weights[0]
+    classes = torch.arange(step.first_new, step.num_seen, device=rows.device)
+    moments = torch.zeros(len(classes), 1 + 2 * rows.shape[1], device=rows.device, dtype=torch.float64)
+    with looking_only(model), model.other_classifier(nn.Identity()):
+        for batch in loader:
+            features = model(batch.images).logits
+            labels = losses.resize_labels(batch.labels, (features.shape[2], features.shape[3]))
+            moments += losses.class_moments(features, labels, classes)
+    replay.keep(context.state, step, context.sum_over_processes(moments))
 
 
 def prepare(run: Run, context: Context) -> None:

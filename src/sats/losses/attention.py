@@ -119,6 +119,8 @@ def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pai
         distance: Tensor = torch.linalg.vector_norm(difference, dim=3).mean(dim=1)
         return (distance * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
+    if rows.mask_learns:
+        return recomputed(partial(from_old, *rows.tensors))
     return settled(from_old, rows.tensors)
 
 

@@ -46,6 +46,11 @@ class Rows:
         """What rows are made of and have gradients by: queries and keys [B, ...], or the map."""
         return (self.source.query, self.source.key) if isinstance(self.source, AttentionTap) else (self.source,)
 
+    @property
+    def mask_learns(self) -> bool:
+        """Whether a learned bias is added to the rows: its gradient is as large as a map."""
+        return isinstance(self.source, AttentionTap) and self.source.mask is not None and self.source.mask.requires_grad
+
     def of(self, tensors: Sequence[Tensor]) -> Rows:
         """The same, made of others."""
         if isinstance(self.source, AttentionTap):

@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import nn
-
 from sats import losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
     from sats.methods.context import Context
-    from sats.types import Batch, Step
+    from sats.types import Step
 
 MEAN: Final = "replay mean"
 VARIANCE: Final = "replay variance"
@@ -45,18 +42,8 @@ class FeatureReplay:
         """Whether the classes of ``step`` have been gathered, as far as it brought any."""
         return step.num_new == 0 or (KNOWN in state and len(state[KNOWN]) >= step.num_seen)
 
-    def gather(self, context: Context, loader: Iterable[Batch], step: Step) -> None:
-        """Keep in ``context.state`` what the model, in eval mode, makes of the classes of ``step`` in its images."""
-        model, state = context.model, context.state
-        first = model.classifier.weights[0]
-        classes = torch.arange(step.first_new, step.num_seen, device=first.device)
-        moments = torch.zeros(len(classes), 1 + 2 * first.shape[1], device=first.device, dtype=torch.float64)
-        with model.other_classifier(nn.Identity()):
-            for batch in loader:
-                features = model(batch.images).logits
-                labels = losses.resize_labels(batch.labels, (features.shape[2], features.shape[3]))
-                moments += losses.class_moments(features, labels, classes)
-        moments = context.sum_over_processes(moments)
+    def keep(self, state: dict[str, Tensor], step: Step, moments: Tensor) -> None:
+        """Put the classes of ``step`` into ``state``, by their `losses.class_moments`; earlier ones stay."""
         means, variances = losses.mean_and_variance(moments)
         for name, new in {MEAN: means, VARIANCE: variances, KNOWN: moments[:, 0] > 0}.items():
             kept = new.new_zeros(step.num_seen, *new.shape[1:])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SatsPlus(Sats, name="sats-plus"):
-    """SATS, with two mends: every pixel teaches, and no old class is out of sight (docs/results.md).
+    """SATS with two mends: every pixel teaches, no old class is out of sight.
 
     SATS leaves out the pixels whose pseudo-label is uncertain, about half of the background, and new classes flood
     them. Here they teach what is known of them, that they are of some old class (MiB's unbiased cross-entropy, eq. 5).
