@@ -17,6 +17,7 @@ from sats.commands import evaluate, predict
 from sats.data import loader
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
+from sats.errors import RunError
 from sats.report import gallery
 from sats.types import Batch
 from test_extend import make_data
@@ -200,6 +201,15 @@ def test_an_evaluation_whose_loader_process_is_killed_says_so(
     assert main(["evaluate", str(run), "--batch-size", "1"]) == 1
     told(capsys, "A process that loads images was killed", "--batch-size")
     assert not multiprocessing.active_children()
+
+
+def test_a_loader_process_that_is_killed_while_it_hands_a_batch_over_is_known() -> None:
+    here, there = multiprocessing.Pipe()
+    there.close()
+    with pytest.raises(RunError, match="A process that loads images was killed"), loader.watched_workers("mend"):
+        here.recv()  # EOFError, from within multiprocessing
+    with pytest.raises(ConnectionResetError), loader.watched_workers("mend"):
+        raise ConnectionResetError  # of somebody else's connection
 
 
 def before(monkeypatch: pytest.MonkeyPatch, module: object, name: str, do: Callable[[], object], at: int = 1) -> None:

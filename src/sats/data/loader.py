@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import traceback
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -349,7 +351,7 @@ def watched_workers(mend: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         if not _is_of_a_worker(error):
             raise
         cause = "A process that loads images was killed. Perhaps the machine has too little memory"
@@ -357,8 +359,19 @@ def watched_workers(mend: str) -> Iterator[None]:
 
 
 def _is_of_a_worker(error: BaseException | None) -> bool:
-    """Whether ``error``, or one in whose handling it was raised, is torch's of a loader's process."""
-    return error is not None and (str(error).startswith("DataLoader worker") or _is_of_a_worker(error.__context__))
+    """Whether ``error``, or one in whose handling it was raised, is torch's of a loader's process.
+
+    One that is killed while it hands a batch over breaks off a connection.
+    """
+    if error is None:
+        return False
+    is_broken_off = isinstance(error, ConnectionError | EOFError) and _passed_through(error, "multiprocessing")
+    return is_broken_off or str(error).startswith("DataLoader worker") or _is_of_a_worker(error.__context__)
+
+
+def _passed_through(error: BaseException, package: str) -> bool:
+    """Whether ``error`` came up through a file of a folder called ``package``."""
+    return any(package in Path(frame.filename).parts for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _leave_signals_to_the_run(worker: int) -> None:  # noqa: ARG001 (torch hands it over)
