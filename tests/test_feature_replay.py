@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -17,6 +19,8 @@ from sats import losses
 from sats.methods.context import Context
 from sats.methods.feature_replay import KNOWN, MEAN, VARIANCE, FeatureReplay
 from sats.models import creation
+from sats.models.classifier import GrowingClassifier
+from sats.models.segmenter import Segmenter
 from sats.types import IGNORE, Step
 from test_engine import run, same_weights, small
 
@@ -64,6 +68,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "run"
     run(folder, small("sats-plus"))
     return folder
+
+
+def test_it_is_computed_in_full_precision() -> None:
+    rows, biases, means = torch.randn(5, 64), torch.randn(5), torch.randn(2, 64)
+    variances, classes = torch.rand(2, 64), torch.tensor([1, 4])
+    plain = losses.expected_cross_entropy(rows, biases, means, variances, classes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(losses.expected_cross_entropy(rows, biases, means, variances, classes), plain)
 
 
 def kept(folder: Path, step: int) -> dict[str, torch.Tensor]:
@@ -125,17 +137,12 @@ def test_only_rows_of_the_classifier_learn_from_it() -> None:
     assert {id(each) for each in model.parameters() if each.grad is not None} == rows
 
 
-def test_without_variance_it_is_the_cross_entropy_of_the_means() -> None:
-    model = creation.create("segformer-tiny", ["background", "a", "b"])
-    step = Step(1, num_old=3, num_new=1)
-    model.grow(step, ["c"], "background")
-    classifier = model.classifier
-    channels = classifier.weights[0].shape[1]
-    state = {
-        MEAN: torch.randn(4, channels),
-        VARIANCE: torch.zeros(4, channels),
-        KNOWN: torch.tensor([False, *[True] * 3]),
-    }
-    loss = FeatureReplay(weight=1.0).loss(Context(step, model, None, state))
+@pytest.mark.parametrize("has_background", [True, False])
+def test_without_variance_it_is_the_cross_entropy_of_the_means(has_background: bool) -> None:
+    classifier = GrowingClassifier(8, (3, 1), has_background)
+    known = torch.tensor([False, True, True, True])
+    state = {MEAN: torch.randn(4, 8), VARIANCE: torch.zeros(4, 8), KNOWN: known}
+    model = cast("Segmenter", SimpleNamespace(classifier=classifier))
+    loss = FeatureReplay(weight=1.0).loss(Context(Step(1, num_old=3, num_new=1), model, None, state))
     logits = classifier(state[MEAN][1:, :, None, None])[:, :, 0, 0]
     torch.testing.assert_close(loss, functional.cross_entropy(logits, torch.tensor([1, 2, 3])))

@@ -90,14 +90,14 @@ def main() -> None:
         points = [point for other, point in found if other == variant and (arguments.base, point) in found]
         if not points:
             continue
-        row: dict[str, object] = {"variant": variant, "base": arguments.base, "points": points}
+        intervals: dict[str, list[float]] = {}
         for figure in FIGURES:
             pairs = [(found[variant, point], found[arguments.base, point]) for point in points]
             differences = np.mean([own[figure] - base[figure] for own, base in pairs], axis=0)
             low, high = np.percentile(differences[1:], [2.5, 97.5])
-            row[figure] = [round(float(value), 2) for value in (differences[0], low, high)]
-        rows.append(row)
-        shown = ", ".join(f"{name} {row[name][0]:+.1f} [{row[name][1]:+.1f}, {row[name][2]:+.1f}]" for name in FIGURES)  # type: ignore[index]
+            intervals[figure] = [round(float(value), 2) for value in (differences[0], low, high)]
+        rows.append({"variant": variant, "base": arguments.base, "points": points, **intervals})
+        shown = ", ".join(f"{name} {at:+.1f} [{low:+.1f}, {high:+.1f}]" for name, (at, low, high) in intervals.items())
         print(f"{variant} - {arguments.base}, n = {len(points)}: {shown}")
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")

@@ -159,9 +159,7 @@ NEST_ON_ADE: Settings = {"method.pretuning.epochs": 15, "method.pretuning.lr_fac
 def published(data: str, protocol: str, memory: bool, method: Method) -> RunConfig[Method]:
     """The published run of ``method`` on the benchmark ``data`` under ``protocol``; methods without one have MiB's.
 
-    Except SATS+, which has SATS's.
-
-    With ``memory`` it is the one called -M, whose exemplars have labels of every class seen, a leak.
+    SATS+ has SATS's. With ``memory`` it is the one called -M, whose exemplars have labels of every class seen, a leak.
     """
     benchmark, name = BENCHMARKS[data], method_name(method)
     memory = memory and method.data == "stream"

@@ -47,7 +47,7 @@ class WrongLabels(Sats, name="wrong-labels"):
             return targets
         return self._mistaken(context, batch, targets)
 
-    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:  # noqa: ARG002
+    def regions(self, context: Context, batch: Batch, targets: Tensor, teacher: SegOutput) -> Tensor:  # noqa: ARG002 (the base's)
         """The targets, made wrong if they are not already."""
         return targets if self.where == "labels" else self._mistaken(context, batch, targets)
 
@@ -80,7 +80,7 @@ def main() -> None:
                 continue
             own = {field.name: getattr(config.method, field.name) for field in dataclasses.fields(config.method)}
             method = WrongLabels(**own, share=share, where=where)
-            changed = dataclasses.replace(config, method=method, start_from=str(arguments.run.resolve()))
+            changed = dataclasses.replace(config, method=method, start_from=str(arguments.run.resolve() / "step-0"))
             run = sats.train(changed, arguments.out / name)
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(run.scores[-1].to_json())

@@ -1,4 +1,4 @@
-"""A part that any method can carry: old classes come back as features, drawn from what was kept of them."""
+"""A part that any method can carry: old classes come back as what was kept of their features."""
 
 from __future__ import annotations
 
