@@ -119,6 +119,12 @@ def test_distillations_are_the_plain_ones(masked: bool) -> None:
         lambda z: plain_distillation(z, old, not masked, where),
         logits,
     )
+    new = labels >= K
+    compare(
+        lambda z: losses.distillation_beside_labels(z, old, new, (H, W)),
+        lambda z: plain_distillation(z, old, True, ~new) + plain_distillation(z, old, False, new),
+        logits,
+    )
     same = logits[:, :K].clone()  # no new class
     compare(lambda z: losses.unbiased_distillation(z, old), lambda z: plain_distillation(z, old, True, None), same)
 

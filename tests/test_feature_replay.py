@@ -135,14 +135,20 @@ def test_only_rows_of_the_classifier_learn_from_it() -> None:
     FeatureReplay(weight=2.0).loss(Context(step, model, None, state)).backward()
     rows = {id(row) for row in (*model.classifier.weights, *model.classifier.biases)}
     assert {id(each) for each in model.parameters() if each.grad is not None} == rows
+    first, new = (weights.grad for weights in model.classifier.weights)
+    assert first is not None
+    assert new is not None
+    assert not first[0].any()  # the background's
+    assert first[1:].any()
+    assert new.any()
 
 
 @pytest.mark.parametrize("has_background", [True, False])
-def test_without_variance_it_is_the_cross_entropy_of_the_means(has_background: bool) -> None:
+def test_without_variance_it_is_the_cross_entropy_of_the_means_among_the_classes(has_background: bool) -> None:
     classifier = GrowingClassifier(8, (3, 1), has_background)
     known = torch.tensor([False, True, True, True])
     state = {MEAN: torch.randn(4, 8), VARIANCE: torch.zeros(4, 8), KNOWN: known}
     model = cast("Segmenter", SimpleNamespace(classifier=classifier))
     loss = FeatureReplay(weight=1.0).loss(Context(Step(1, num_old=3, num_new=1), model, None, state))
     logits = classifier(state[MEAN][1:, :, None, None])[:, :, 0, 0]
-    torch.testing.assert_close(loss, functional.cross_entropy(logits, torch.tensor([1, 2, 3])))
+    torch.testing.assert_close(loss, functional.cross_entropy(logits[:, 1:], torch.tensor([0, 1, 2])))

@@ -6,6 +6,7 @@ from .classification import partial_cross_entropy as partial_cross_entropy
 from .classification import unbiased_cross_entropy as unbiased_cross_entropy
 from .distillation import binary_distillation as binary_distillation
 from .distillation import distillation as distillation
+from .distillation import distillation_beside_labels as distillation_beside_labels
 from .distillation import lwf_mc as lwf_mc
 from .distillation import unbiased_distillation as unbiased_distillation
 from .features import class_moments as class_moments
@@ -38,6 +39,7 @@ __all__ = [
     "class_regions",
     "cross_entropy",
     "distillation",
+    "distillation_beside_labels",
     "entropy",
     "expected_cross_entropy",
     "feature_transfer",

@@ -33,6 +33,17 @@ def unbiased_distillation(
     return compared(_unbiased, logits, old_logits, size=size)
 
 
+def distillation_beside_labels(logits: Tensor, old_logits: Tensor, new: Tensor, size: tuple[int, int]) -> Tensor:
+    """Unbiased distillation, but where a label proves the teacher wrong; a scalar in nats.
+
+    Arguments as of `unbiased_distillation`; ``new`` [B, H, W], of ``size``, masks the pixels that are labelled with a
+    new class. There the teacher's answer holds only for the old classes among themselves, and the student's old
+    channels are compared so (`distillation`): the probability that the label asks for is not held down.
+    """
+    elsewhere = compared(_unbiased, logits, old_logits, ~new, size)
+    return elsewhere + compared(_plain, logits, old_logits, new, size)
+
+
 def distillation(
     logits: Tensor, old_logits: Tensor, where: Tensor | None = None, size: tuple[int, int] | None = None
 ) -> Tensor:

@@ -39,6 +39,8 @@ class Context:
 
         A teacher without a background has no word for pixels of a new class: there it is not asked.
         """
-        if self.has_background:
-            return None
-        return (labels < self.step.first_new) | (labels >= self.step.num_seen)
+        return None if self.has_background else ~self.newly_labelled(labels)
+
+    def newly_labelled(self, labels: Tensor) -> Tensor:
+        """Where ``labels`` [B, H, W] name a class that this step brings, as a mask like them."""
+        return (labels >= self.step.first_new) & (labels < self.step.num_seen)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sats import losses
+from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,8 @@ class FeatureReplay:
     step. Later the rows learn, beside all else, to tell these distributions apart, each class counting the same: by an
     upper bound of the mean cross-entropy (ISDA, proposition 1), so that nothing is drawn at random. Of the classes that
     a step brings, the old model's features are taken until it ends. No image is kept. The background has no part in
-    it, as it holds the classes to come.
+    it, neither its pixels, which hold the classes to come, nor its row: classes that all count the same would push that
+    row back, whose share of the pixels is the largest by far.
     """
 
     weight: float = 0.0
@@ -56,7 +58,6 @@ class FeatureReplay:
         """The weighted term, a scalar: the mean over the classes that are known, old and new."""
         known = context.state[KNOWN].nonzero()[:, 0]
         means, variances = context.state[MEAN][known], context.state[VARIANCE][known]
-        classifier = context.model.classifier
-        rows, biases = classifier.rows()
-        wanted = known - classifier.virtual
+        rows, biases = context.model.classifier.rows()
+        wanted = known - (BACKGROUND + 1)
         return self.weight * losses.expected_cross_entropy(rows, biases, means, variances, wanted).mean()

@@ -88,8 +88,9 @@ class GrowingClassifier(nn.Module):
         return 0 if self.reserved_bias is None else len(self.reserved_bias)
 
     def rows(self) -> tuple[Tensor, Tensor]:
-        """The weights [R, channels] and biases [R] of all classes, a virtual background aside."""
-        return torch.cat(list(self.weights)).flatten(1), torch.cat(list(self.biases))
+        """The weights [R, channels] and biases [R] of all classes but the background."""
+        first = BACKGROUND + 1 - self.virtual
+        return torch.cat(list(self.weights)).flatten(1)[first:], torch.cat(list(self.biases))[first:]
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [B, classes + reserved, h, w] of features [B, channels, h, w]."""

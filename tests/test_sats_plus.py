@@ -1,0 +1,79 @@
+"""SATS+: what each of its mends makes of SATS's loss."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from sats import losses
+from sats.methods.feature_replay import FeatureReplay
+from sats.methods.sats import Sats
+from sats.methods.sats_plus import SatsPlus
+from sats.types import BACKGROUND, IGNORE
+from steps import STEP_1, batch, outputs, step1, terms_of
+
+PLAIN = SatsPlus(
+    uncertain_pixels=False, beside_labels=False, init="background", feature_replay=FeatureReplay(weight=0.0)
+)
+
+
+def terms(method: Sats) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    where = step1(method)
+    where.model.eval()  # without dropout
+    return terms_of(method, where)
+
+
+def test_without_its_mends_it_is_sats() -> None:
+    found, expected = terms(PLAIN), terms(Sats())
+    assert found.keys() == expected.keys()
+    for name, term in expected.items():
+        torch.testing.assert_close(found[name], term, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("mend", "changed"), [("uncertain_pixels", "cross_entropy"), ("beside_labels", "distillation")]
+)
+def test_a_mend_changes_one_term(mend: str, changed: str) -> None:
+    found, before = terms(dataclasses.replace(PLAIN, **{mend: True})), terms(PLAIN)
+    assert {name for name in before if not torch.allclose(found[name], before[name])} == {changed}
+
+
+def test_uncertain_pixels_teach_that_they_are_old() -> None:
+    method = dataclasses.replace(PLAIN, uncertain_pixels=True)
+    where, data = step1(method), batch(STEP_1)
+    where.model.eval()
+    student, teacher = outputs(method, where, data)
+    targets = method.targets(where, data, teacher)
+    unsure = (targets == IGNORE) & (data.labels == BACKGROUND)
+    assert unsure.any()
+    found = method.losses(where, data, targets, student, teacher)["cross_entropy"]
+    probabilities = student.pixel_logits.softmax(dim=1)
+    old = -probabilities[:, : STEP_1.num_old].sum(dim=1).log()
+    expected = torch.where(unsure, old, losses.cross_entropy(student.pixel_logits, targets)).mean()
+    torch.testing.assert_close(found, expected)
+
+
+def test_where_a_label_is_new_the_teacher_does_not_hold_it_down() -> None:
+    """Raising the logit that the label asks for costs nothing there; SATS's distillation goes against it."""
+    method = dataclasses.replace(PLAIN, beside_labels=True)
+    where, data = step1(method), batch(STEP_1)
+    student, teacher = outputs(method, where, data)
+    assert teacher is not None
+    new = data.labels >= STEP_1.first_new
+    new &= data.labels < STEP_1.num_seen
+    assert new.any()
+    logits = student.pixel_logits.detach()
+    pull = {}
+    for mended in (True, False):
+        leaf = logits.clone().requires_grad_()
+        one = dataclasses.replace(student, logits=leaf)
+        either = dataclasses.replace(method, beside_labels=mended)
+        either.losses(where, data, data.labels, one, teacher)["distillation"].backward()
+        assert leaf.grad is not None
+        pull[mended] = leaf.grad[:, STEP_1.num_old :].movedim(1, -1)
+    assert not pull[True][new].any()
+    assert pull[False][new].any()
+    torch.testing.assert_close(pull[True][~new], pull[False][~new])
