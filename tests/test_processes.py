@@ -449,7 +449,7 @@ def test_a_mistake_and_an_interruption_of_processes_are_told_as_of_one(tmp_path:
     run.send_signal(signal.SIGINT)
     _, said = run.communicate(timeout=TIMEOUT)
     assert run.returncode == 130
-    assert f"Go on with: sats resume {tmp_path / 'run'}" in said
+    assert f"Go on with: sats resume {tmp_path / 'run'} --processes 2\n" in said
     assert "Traceback" not in said
     assert list((tmp_path / "run" / "checkpoint").iterdir())
 

@@ -95,7 +95,7 @@ def go_on(folder: RunFolder) -> None:
     try:
         api.run(folder)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Go on with: sats resume {folder.path}") from None
+        raise KeyboardInterrupt(f"Go on with: sats resume {folder.path}{launch.flag()}") from None
     show_result(folder)
 
 

@@ -46,6 +46,11 @@ def process_here() -> int:
     return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
 
 
+def flag() -> str:
+    """What a command that goes on with this one must say to be shared alike; nothing under another launcher."""
+    return f" --processes {processes()}" if LAUNCHER in os.environ and processes() > 1 else ""
+
+
 def refuse_lone_process() -> None:
     """ValueError where `accelerate launch` was asked for several processes but started this one alone.
 

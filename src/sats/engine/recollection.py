@@ -62,4 +62,5 @@ def prepare(run: Run, context: Context) -> None:
             run.log.say("No features of the classes that were learned before are known: these are not replayed.")
         else:
             gather(run, context, before)
-    gather(run, context, step)
+    if replay.takes_part(context.state, step):
+        gather(run, context, step)

@@ -1,0 +1,54 @@
+"""Old against new classes, a point for each variant of a sweep, mean over its cells, with lines of equal hIoU.
+
+    python benchmarks/real/picture.py benchmarks/real/ccp/scores docs/figures/ccp.png
+
+The first is what ``sats bench --scores`` keeps. Only variants with as many cells as the one that has most are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+GREY = "#8a8f98"
+OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f"}
+
+
+def points(scores: Path) -> dict[str, tuple[float, float]]:
+    """Old and new mIoU in percent, by variant."""
+    found = defaultdict(list)
+    for path in sorted(scores.glob("*.json")):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        found[cell["variant"]].append([100 * cell["figures"][name] for name in ("old", "new")])
+    most = max(map(len, found.values()))
+    means = {variant: np.mean(cells, axis=0) for variant, cells in found.items() if len(cells) == most}
+    return {variant: (float(old), float(new)) for variant, (old, new) in means.items()}
+
+
+def main(scores: Path, out: Path) -> None:
+    """Draw."""
+    drawn = points(scores)
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained", dpi=130)
+    right, top = (1.12 * max(values) for values in zip(*drawn.values(), strict=True))
+    old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
+    lines = axes.contour(old, new, 2 * old * new / (old + new), levels=8, colors="#d5d8dd", linewidths=0.8)
+    axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)
+    for variant, (x, y) in drawn.items():
+        colour = OURS.get(variant, "black" if variant == "joint" else "#0b7285")
+        axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6)
+        axes.annotate(variant, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
+    axes.set(xlim=(0, right), ylim=(0, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
