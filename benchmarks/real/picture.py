@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 GREY = "#8a8f98"
+NEAR = 0.06  # of the picture's sides: points whose words would meet
 OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f"}
 
 
@@ -41,10 +42,14 @@ def main(scores: Path, out: Path) -> None:
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
     lines = axes.contour(old, new, 2 * old * new / (old + new), levels=8, colors="#d5d8dd", linewidths=0.8)
     axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)
-    for variant, (x, y) in drawn.items():
+    placed: list[tuple[float, float]] = []
+    for variant, (x, y) in sorted(drawn.items(), key=lambda item: item[1], reverse=True):
+        below = any(np.hypot((x - a) / right, (y - b) / top) < NEAR for a, b in placed)
+        placed.append((x, y))
         colour = OURS.get(variant, "black" if variant == "joint" else "#0b7285")
         axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6)
-        axes.annotate(variant, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=colour)
+        where, side = ((-7, -10), "right") if below else ((7, -3), "left")
+        axes.annotate(variant, (x, y), xytext=where, textcoords="offset points", ha=side, fontsize=8, color=colour)
     axes.set(xlim=(0, right), ylim=(0, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out)
