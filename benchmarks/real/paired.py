@@ -78,7 +78,7 @@ def main() -> None:
     for path in sorted(arguments.folder.glob("*/config.json")):
         variant, _, point = path.parent.name.partition(",")
         run = sats.read_run(path.parent)
-        if arguments.only not in point or len(run.scores) < len(run.steps):
+        if arguments.only not in point or len(run.scores) < max(1, len(run.steps)):
             continue
         counts, num_first = counts_of(path.parent)
         images = len(counts)
