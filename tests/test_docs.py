@@ -339,6 +339,7 @@ def known_flags() -> frozenset[str]:
 def is_known(flag: str) -> bool:
     """Whether some command has it, or has flags that begin so, as all of ``--model.*`` do."""
     told = re.sub(r"^--no-(?=[^.]+$)", "--", flag)  # interfaces.txt leaves these out
+    told = re.sub(r"^(--method\.)no-", r"\1", told) if told not in known_flags() else told  # and another method's
     return told in known_flags() or any(known.startswith(f"{told}.") for known in known_flags())
 
 

@@ -110,8 +110,9 @@ def moves_until(whole: Path, method: str) -> int:
     lines = [json.loads(line) for line in RunFolder(whole).metrics_path.read_text().splitlines()]
     updates = max(line["iteration"] for line in lines if line["step"] == 0)
     first, second = (-(-step["images"] // 6) for step in json.loads((whole / "steps.json").read_text()))
-    looks = second if STREAMED[method]().learns_pseudo_labels() else 0
-    if STREAMED[method]().feature_replay.weight:
+    settled = STREAMED[method]()
+    looks = second * (settled.learns_pseudo_labels() + (settled.init == "teacher"))
+    if settled.feature_replay.weight:
         looks += first + second
     return updates + 1 + looks
 
