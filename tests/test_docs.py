@@ -331,6 +331,9 @@ def known_flags() -> frozenset[str]:
     flags = {line.split()[-1] for line in listed if line.startswith("flag ")}
     settings = {re.split(r"[ :]+", line)[-1] for line in listed if line.startswith("setting ")}
     flags |= {f"--{name.replace('_', '-')}" for name in settings}
+    for method in (kind() for kind in METHODS.values()):
+        switches = [name for name, value in vars(method).items() if isinstance(value, bool)]
+        flags |= {f"--method.no-{name.replace('_', '-')}" for name in switches}
     for kind in ("colours", "binary", "coco", "yolo", "dataset"):
         flags |= set(FLAG.findall(help_of(["data", "convert", kind])))
     return frozenset(flags | {"--config", "--method", "--processes"})
@@ -339,13 +342,15 @@ def known_flags() -> frozenset[str]:
 def is_known(flag: str) -> bool:
     """Whether some command has it, or has flags that begin so, as all of ``--model.*`` do."""
     told = re.sub(r"^--no-(?=[^.]+$)", "--", flag)  # interfaces.txt leaves these out
-    told = re.sub(r"^(--method\.)no-", r"\1", told) if told not in known_flags() else told  # and another method's
     return told in known_flags() or any(known.startswith(f"{told}.") for known in known_flags())
 
 
 def test_a_flag_in_the_text_that_does_not_exist_is_noticed() -> None:
     assert all(map(is_known, ("--epochs", "--model", "--train.no-compile", "--no-merge", "--mask-ending")))
-    assert not any(map(is_known, ("--epoch", "--no-train.compile", "--method.pods", "--modell")))
+    assert is_known("--method.no-beside-labels")
+    assert not any(
+        map(is_known, ("--epoch", "--no-train.compile", "--method.pods", "--modell", "--method.no-distillation"))
+    )
 
 
 def help_of(words: list[str]) -> str:
