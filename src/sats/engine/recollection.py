@@ -50,8 +50,9 @@ def keep_features(replay: FeatureReplay, context: Context, loader: Iterable[Batc
 def prepare(run: Run, context: Context) -> None:
     """Before a step: gather its classes, as the old network sees them, and what the step before has left undone.
 
-    The latter where it was taken over from another run; the former where there are old ones to tell them from. The images of a model that is extended are not there, nor
-    perhaps those of a whole run that this one goes on from: then those classes are not replayed.
+    The latter where it was taken over from another run; the former where there are old ones to tell them from. The
+    images of a model that is extended are not there, nor perhaps those of a whole run that this one goes on from: then
+    those classes are not replayed.
     """
     step, replay = context.step, run.method.feature_replay
     if replay.weight == 0 or step.index == 0:
