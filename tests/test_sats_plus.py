@@ -56,6 +56,17 @@ def test_uncertain_pixels_teach_that_they_are_old() -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_without_pseudo_labels_all_background_teaches_that_it_is_old() -> None:
+    method = dataclasses.replace(PLAIN, pseudo_labels=False, uncertain_pixels=True)
+    where, data = step1(method), batch(STEP_1)
+    where.model.eval()
+    student, teacher = outputs(method, where, data)
+    targets = method.targets(where, data, teacher)
+    found = method.losses(where, data, targets, student, teacher)["cross_entropy"]
+    expected = losses.unbiased_cross_entropy(student.logits, data.labels, STEP_1.num_old, keep_old=True).mean()
+    torch.testing.assert_close(found, expected)
+
+
 def test_where_a_label_is_new_the_teacher_does_not_hold_it_down() -> None:
     """Raising the logit that the label asks for costs nothing there; SATS's distillation goes against it."""
     method = dataclasses.replace(PLAIN, beside_labels=True)

@@ -32,7 +32,8 @@ class SatsPlus(Sats, name="sats-plus"):
     """
 
     uncertain_pixels: bool = True
-    """Learn of uncertain pixels that they are of some old class; off: nothing, as in SATS."""
+    """Learn of uncertain pixels that they are of some old class; off: nothing, as in SATS. Without pseudo-labels all
+    pixels labelled background are uncertain."""
     beside_labels: bool = True
     """On pixels of new classes, distil among the old classes alone; off: as elsewhere."""
     init: Init = "teacher"
@@ -46,7 +47,8 @@ class SatsPlus(Sats, name="sats-plus"):
         """As SATS's, with the cross-entropy also of uncertain pixels, and the distillation beside the labels."""
         if teacher is None:
             return super().losses(context, batch, targets, student, teacher)
-        unsure = (targets == IGNORE) & (batch.labels == BACKGROUND) & self.uncertain_pixels
+        known = (targets != IGNORE) & self.pseudo_labels
+        unsure = ~known & (batch.labels == BACKGROUND) & self.uncertain_pixels
         learned = losses.partial_cross_entropy(student.logits, targets, unsure, context.step.num_old)
         distilled = self._distillation(context, batch, student, teacher)
         return {"cross_entropy": learned.mean(), "distillation": self.distillation * distilled}
