@@ -121,5 +121,8 @@ def test_single_names() -> None:
     assert text_cell("plain") == "plain"
     assert text_cell("\uff1dwide") == "'\uff1dwide"
     assert text_cell("a\x00\ud800") == "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"
+    assert latex("t-shirt") == "t-shirt"
+    assert latex("a---b''") == "a-{}-{}-b'{}'"
+    assert latex('5"') == r"5\symbol{34}"  # \textquotedbl is no letter of LaTeX's default encoding
     assert latex("\u05e9*") == "\u05e9{*}"
     assert latex("x" * 99).endswith("…")

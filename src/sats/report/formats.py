@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import TYPE_CHECKING, Literal
 
 from sats.evaluation.spread import spread
@@ -29,7 +30,7 @@ Format = Literal["html", "md", "csv", "tex"]
 LATEX = str.maketrans(
     {mark: f"\\{mark}" for mark in "{}$&#_%"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\symbol{34}"}
     | {"[": "{[}", "*": "{*}"}  # after the end of a row they would be taken for its options
     | {ISOLATE: "", END_ISOLATE: ""}
 )
@@ -98,7 +99,7 @@ def _set(line: Line) -> Iterator[tuple[int, str]]:
 
 def latex(name: object, limit: int = 80) -> str:
     """``name`` as text on one line of LaTeX."""
-    return shown(name, limit).translate(LATEX)
+    return re.sub(r"(['-])(?=\1)", r"\1{}", shown(name, limit).translate(LATEX))  # two would be set as another mark
 
 
 # --- for spreadsheets -------------------------------------------------------------------------------------------------
