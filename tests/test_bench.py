@@ -185,6 +185,25 @@ def test_a_run_that_never_began_takes_the_step_0_that_is_there_now(tmp_path: Pat
     assert folder.run(every[1]).config().start_from == str(tmp_path.resolve() / "finetune" / "step-0")
 
 
+def test_runs_that_the_suite_no_longer_names_lend_their_step_0(tmp_path: Path) -> None:
+    before = spanned(variants=THREE)
+    write_run(tmp_path / "finetune", groups_of(5, 5), before[0].config, done=1)
+    folder = BenchFolder(tmp_path)
+    after = spanned(variants={"sats": {}, "joint": {}})
+    assert folder.strays(after) == ["finetune"]
+    assert [Sweep(folder, after).source(cell) for cell in after] == ["from finetune", "none to share"]
+    aside = folder.put_aside("finetune")
+    assert aside
+    sweep, executor = Sweep(folder, after), Slow()
+    assert sweep.source(after[0]) == "from finetune"
+    start_all(sweep, executor)
+    assert folder.run(after[0]).config().start_from == str(aside.resolve() / "step-0")
+    other = spanned(variants=THREE, grid={"seed": [7]})
+    assert Sweep(folder, other).donor(other[0]) is None
+    (aside / "config.json").write_text('{"recipe": "scenes", "of": "another version"}')
+    assert Sweep(folder, after).donor(after[0]) is None
+
+
 def test_time_that_is_up_stops_the_cells(tmp_path: Path) -> None:
     executor = Slow()
     sweep = Sweep(BenchFolder(tmp_path), spanned(variants=THREE))

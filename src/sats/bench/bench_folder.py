@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,7 @@ from sats.engine.tracking import followed
 from sats.holding import held, is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -106,6 +107,14 @@ class BenchFolder:
         names = {cell.name for cell in cells}
         found = sorted(path.parent for path in self.path.glob(f"*/{CONFIG}"))
         return [path.name for path in found if path.name not in names and is_run(path)]
+
+    def others(self, cells: Sequence[Cell]) -> Iterator[tuple[RunConfig[Method], RunFolder]]:
+        """The runs here that have a step 0 and are none of the ``cells``, put aside or no longer named; by settings."""
+        aside = sorted(path.parent for path in (self.path / REPLACED).glob(f"*/{CONFIG}"))
+        for run in map(RunFolder, [*(self.path / name for name in self.strays(cells)), *aside]):
+            with suppress(ValueError):  # of another version: nothing to start from
+                if run.step(0).is_dir():
+                    yield run.config(), run
 
 
 def differences(was: RunConfig[Method], is_now: RunConfig[Method]) -> str:

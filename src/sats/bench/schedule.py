@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sats.bench.bench_folder import BenchFolder
     from sats.bench.executor import Ended, Executor
     from sats.bench.suite import Cell
+    from sats.engine.run_folder import RunFolder
 
 LOOK_EVERY = 0.5
 """Seconds after which a cell may start from a step 0 that another has finished meanwhile."""
@@ -34,6 +35,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         self._step0 = {cell.name: step0_of(cell.config) for cell in self.cells}
+        self._others = {step0_of(config): run for config, run in self.folder.others(self.cells)}
         states = {cell.name: self.folder.state(cell) for cell in self.cells}
         left = [cell for cell in self.cells if states[cell.name] != "done"]
         self.waiting = sorted(left, key=lambda cell: states[cell.name] != "begun")  # one may be training a step 0
@@ -50,7 +52,13 @@ class Sweep:
 
     def donor(self, cell: Cell) -> Path | None:
         """A finished step 0 that ``cell`` may start from."""
-        return next((self.folder.run(one).step(0) for one in self.family(cell) if self.folder.has_step0(one)), None)
+        of_cells = (self.folder.run(one) for one in self.family(cell) if self.folder.has_step0(one))
+        run = next(of_cells, self._other(cell))
+        return run.step(0) if run else None
+
+    def _other(self, cell: Cell) -> RunFolder | None:
+        """A run that is none of the cells, with the step 0 of ``cell``."""
+        return self._others.get(key) if (key := self._step0[cell.name]) else None
 
     def source(self, cell: Cell) -> str:
         """Where the step 0 of ``cell`` comes from, in words: as it is, or as it would be if all went well."""
@@ -61,8 +69,15 @@ class Sweep:
             return f"from {Path(start).parent.name}"
         family = [one for one in self.cells if self._step0[one.name] == self._step0[cell.name]]
         begun = [one for one in family if self.folder.state(one) != "new"]
-        first = (begun or family)[0]
-        return "its own" if first is cell or cell in begun else f"from {first.name}"
+        if cell in begun:
+            return "its own"
+        first = begun[0].name if begun else self._first(family)
+        return "its own" if first == cell.name else f"from {first}"
+
+    def _first(self, family: Sequence[Cell]) -> str:
+        """Who has or will have the step 0 of a ``family`` of which none has begun."""
+        other = self._other(family[0])
+        return other.path.name if other else family[0].name
 
     def is_ready(self, cell: Cell) -> bool:
         """Whether ``cell`` can start: the step 0 that it needs is there, or nobody is training it."""
