@@ -111,7 +111,8 @@ def moves_until(whole: Path, method: str) -> int:
     updates = max(line["iteration"] for line in lines if line["step"] == 0)
     first, second = (-(-step["images"] // 6) for step in json.loads((whole / "steps.json").read_text()))
     settled = STREAMED[method]()
-    looks = second * (settled.learns_pseudo_labels() + (settled.init == "teacher"))
+    thresholds = settled.learns_pseudo_labels() or settled.attention_transfer.weight > 0
+    looks = second * (thresholds + (settled.init == "teacher"))
     if settled.feature_replay.weight:
         looks += first + second
     return updates + 1 + looks

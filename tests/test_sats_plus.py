@@ -15,7 +15,11 @@ from sats.types import BACKGROUND, IGNORE
 from steps import STEP_1, batch, outputs, step1, terms_of
 
 PLAIN = SatsPlus(
-    uncertain_pixels=False, beside_labels=False, init="background", feature_replay=FeatureReplay(weight=0.0)
+    pseudo_labels=True,
+    uncertain_pixels=False,
+    beside_labels=False,
+    init="background",
+    feature_replay=FeatureReplay(weight=0.0),
 )
 
 
@@ -34,10 +38,15 @@ def test_without_its_mends_it_is_sats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mend", "changed"), [("uncertain_pixels", "cross_entropy"), ("beside_labels", "distillation")]
+    ("mend", "value", "changed"),
+    [
+        ("pseudo_labels", False, "cross_entropy"),
+        ("uncertain_pixels", True, "cross_entropy"),
+        ("beside_labels", True, "distillation"),
+    ],
 )
-def test_a_mend_changes_one_term(mend: str, changed: str) -> None:
-    found, before = terms(dataclasses.replace(PLAIN, **{mend: True})), terms(PLAIN)
+def test_a_mend_changes_one_term(mend: str, value: bool, changed: str) -> None:
+    found, before = terms(dataclasses.replace(PLAIN, **{mend: value})), terms(PLAIN)
     assert {name for name in before if not torch.allclose(found[name], before[name])} == {changed}
 
 
