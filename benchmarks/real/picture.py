@@ -1,8 +1,8 @@
 """Old against new classes, a point for each variant of a sweep, mean over its cells, with lines of equal hIoU.
 
-    python benchmarks/real/picture.py benchmarks/real/ccp/scores docs/figures/ccp.png
+    python benchmarks/real/picture.py benchmarks/real/ccp/scores docs/figures/ccp.png [VARIANT ...]
 
-The first is what ``sats bench --scores`` keeps. Only variants with as many cells as the one that has most are drawn.
+The first is what ``sats bench --scores`` keeps; without variants, those that have the most cells are drawn.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ import numpy as np
 
 GREY = "#8a8f98"
 NEAR = 0.06  # of the picture's sides: points whose words would meet
-OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f"}
+OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f", "plus-frozen": "#d9480f"}
 
 
-def points(scores: Path) -> dict[str, tuple[float, float]]:
+def points(scores: Path, variants: list[str]) -> dict[str, tuple[float, float]]:
     """Old and new mIoU in percent, by variant."""
     found = defaultdict(list)
     for path in sorted(scores.glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
         found[cell["variant"]].append([100 * cell["figures"][name] for name in ("old", "new")])
     most = max(map(len, found.values()))
-    means = {variant: np.mean(cells, axis=0) for variant, cells in found.items() if len(cells) == most}
+    drawn = variants or [variant for variant, cells in found.items() if len(cells) == most]
+    means = {variant: np.mean(found[variant], axis=0) for variant in drawn}
     return {variant: (float(old), float(new)) for variant, (old, new) in means.items()}
 
 
-def main(scores: Path, out: Path) -> None:
+def main(scores: Path, out: Path, variants: list[str]) -> None:
     """Draw."""
-    drawn = points(scores)
+    drawn = points(scores, variants)
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained", dpi=130)
     right, top = (1.12 * max(values) for values in zip(*drawn.values(), strict=True))
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
@@ -56,4 +57,4 @@ def main(scores: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
