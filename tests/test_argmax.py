@@ -30,6 +30,18 @@ def test_classes_are_those_of_all_logits_at_once(
     assert not found[2].any()
 
 
+@pytest.mark.parametrize("name", ["dft", "sats"])
+def test_a_large_image_is_read_in_pieces(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = METHODS[name]()
+    torch.manual_seed(0)
+    output = SegOutput(torch.randn(2, 24, 30, 40), (), (), (120, 160))
+    whole = best_classes(output, (601, 803), 21, method.scores)
+    monkeypatch.setattr("sats.evaluation.argmax.AT_ONCE", 1000)
+    pieces = best_classes(output, (601, 803), 21, method.scores)
+    assert pieces.shape == whole.shape == (2, 601, 803)
+    assert (pieces != whole).sum() <= 2  # sums are rounded in another order
+
+
 @pytest.mark.parametrize("name", ["dft", "ssul", "sats"])
 def test_a_methods_scores_are_honoured(name: str) -> None:
     """The last three channels are reserved rows: where they win, it is background for two of these methods."""

@@ -145,6 +145,43 @@ def test_predicting_a_folder_of_anything(finished: Path, tmp_path: Path) -> None
         assert agree.mean() > 0.99  # float16 may tie
 
 
+def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor takes an earlier call's masks, or what is hidden, for more of them."""
+    source = tmp_path / "in"
+    photo = picture(source / "photo.png").read_bytes()
+    run = str(finished)
+    assert main(["predict", run, str(source), "--out", str(source / ".." / "in")]) == 2
+    assert "name another --out" in capsys.readouterr().err
+    assert main(["predict", run, str(source / "photo.png"), "--out", str(source)]) == 2
+    assert "photo.png would be overwritten by a mask of" in capsys.readouterr().err
+    assert (source / "photo.png").read_bytes() == photo
+    picture(source / "photo-overlay.jpg")
+    assert main(["predict", run, str(source), "--out", str(tmp_path / "out")]) == 2
+    assert "would both be written to" in capsys.readouterr().err
+    (source / "photo-overlay.jpg").unlink()
+    picture(source / ".thumbnails" / "small.png")
+    (source / "folder.png").mkdir()
+    for _ in range(2):
+        assert main(["predict", run, str(source), "--out", str(source / "masks")]) == 0
+        assert capsys.readouterr().out.startswith("1 image: ")
+    assert sorted(path.name for path in (source / "masks").iterdir()) == ["photo-overlay.png", "photo.png"]
+
+
+def test_predicting_goes_on_after_a_broken_image(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "in" / "b.png")
+    (tmp_path / "in" / "a.png").write_bytes(b"no image")
+    words = ["predict", str(finished), str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "a.png" in capsys.readouterr().err
+    assert main([*words, "--on-error", "skip", "--no-overlays"]) == 0
+    shown = capsys.readouterr().out
+    assert "Skipped, as it cannot be used: 1 problem" in shown
+    assert "1 image: " in shown
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
 def test_python_does_what_the_command_does(finished: Path, tmp_path: Path) -> None:
     path = picture(tmp_path / "image.png")
     assert main(["predict", str(finished / "step-1"), str(path), "--out", str(tmp_path / "out")]) == 0

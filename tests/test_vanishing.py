@@ -282,7 +282,7 @@ def test_data_that_vanish_under_an_evaluation(
 def test_pictures_that_vanish_under_a_prediction(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before(monkeypatch, predict, "predict_one", lambda: hide(data), at=2)
+    before(monkeypatch, predict, "read_image", lambda: hide(data), at=2)
     words = ["predict", str(run), str(data / "images" / "val"), "--out", str(tmp_path / "out")]
     try:
         assert main(words) == 2

@@ -6,17 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import tyro
 
 from sats import api
+from sats.commands.tables import show_skipped
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, read_image
+from sats.evaluation.overlay import index_image, overlay
 from sats.files import at_home, replacing, saving
 from sats.progress import progress_bar
+from sats.types import OnError
+from sats.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sats.evaluation.predict import Predictor
+    from PIL.Image import Image
+
+    from sats.evaluation.predict import Prediction, Predictor
+
+MASK, OVERLAY, PROBABILITIES = ".png", "-overlay.png", ".npz"
+"""How the names of what is written for an image end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,56 +41,104 @@ class PredictArguments:
     """The folder to write to: class indices with a palette, and the classes' colours over the image."""
     probabilities: bool = False
     """Also write NAME.npz: every class's probability, float16 [classes, height, width], and the names."""
+    overlays: bool = True
+    """Also write NAME-overlay.png."""
+    on_error: OnError = "error"
+    """What an image that cannot be read does: end this, or be left out and told of."""
 
 
 def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(PredictArguments, args=words, prog="sats predict", config=(tyro.conf.FlagCreatePairsOff,))
-    files = image_files(at_home(arguments.images))
+    out = at_home(arguments.out)
+    files = image_files(at_home(arguments.images), out)
+    endings = endings_of(arguments)
+    check_targets(files, out, endings)
 
     predictor = api.load(arguments.model)
-    out = at_home(arguments.out)
+    skipped: list[str] = []
     for file, name in progress_bar(files.items(), "predicting", len(files)):
-        predict_one(predictor, file, out / name, arguments.probabilities)
-    print(f"{len(files)} images: {out}")
+        if image := read_or_skip(file, skipped if arguments.on_error == "skip" else None):
+            predict_one(predictor, image, out / name, endings)
+    show_skipped(skipped)
+    print(f"{count(len(files) - len(skipped), 'image')}: {out}")
 
 
-def image_files(path: Path) -> dict[Path, Path]:
+def endings_of(arguments: PredictArguments) -> tuple[str, ...]:
+    """How the names of what is written for each image end."""
+    more = {OVERLAY: arguments.overlays, PROBABILITIES: arguments.probabilities}
+    return (MASK, *(ending for ending, wanted in more.items() if wanted))
+
+
+def read_or_skip(file: Path, skipped: list[str] | None) -> Image | None:
+    """An image; ValueError if it cannot be read, or None where that is noted in ``skipped``."""
+    try:
+        return read_image(str(file))
+    except ValueError as error:
+        if skipped is None:
+            raise
+        skipped.append(str(error))
+        return None
+
+
+def image_files(path: Path, out: Path) -> dict[Path, Path]:
     """The image files at or below ``path``, and the name of each without suffix, relative to it.
 
-    ValueError if there are none, or two would be written to the same name.
+    Hidden files and folders are left out, and ``out``, where it is below ``path``: an earlier call may have written
+    there. ValueError if there are none, or ``out`` is ``path``.
     """
     if path.is_file():
         return {path: Path(path.stem)}
     if not path.is_dir():
         raise ValueError(f"{path} does not exist: name an image or a folder of images.")
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
-    if not found:
+    if out.resolve() == path.resolve():
+        raise ValueError(f"{path} holds the images, and masks would be taken for more of them: name another --out.")
+    found = {file: file.relative_to(path) for file in sorted(path.rglob("*")) if _is_image(file)}
+    own = out.resolve()
+    names = {
+        file: name.with_suffix("")
+        for file, name in found.items()
+        if not any(part.startswith(".") for part in name.parts) and own not in file.resolve().parents
+    }
+    if not names:
         raise ValueError(f"{path} holds no images ({SUFFIXES_SHOWN}).")
-    names = {file: file.relative_to(path).with_suffix("") for file in found}
-    taken: dict[Path, Path] = {}
-    for file, name in names.items():
-        if name in taken:
-            raise ValueError(f"{taken[name]} and {file} would both be written to {name}.png: rename one.")
-        taken[name] = file
     return names
 
 
-def predict_one(predictor: Predictor, file: Path, target: Path, probabilities: bool) -> None:
-    """Write what ``predictor`` sees in ``file`` to ``target`` with several suffixes."""
-    import numpy as np
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
 
-    from sats.evaluation.overlay import index_image, overlay
 
-    image = read_image(str(file))
-    prediction = predictor.predict(image)
-    pictures = {".png": index_image(prediction.labels), "-overlay.png": overlay(image, prediction.labels)}
+def check_targets(files: Mapping[Path, Path], out: Path, endings: Sequence[str]) -> None:
+    """ValueError if what is written for one of ``files`` would replace an image, or what is written for another."""
+    images = {file.resolve(): file for file in files}
+    taken: dict[Path, Path] = {}
+    for file, name in files.items():
+        for ending in endings:
+            target = Path(f"{out / name}{ending}")
+            if image := images.get(target.resolve()):
+                raise ValueError(f"{image} would be overwritten by a mask of {file}: name another --out.")
+            if target in taken:
+                raise ValueError(f"{taken[target]} and {file} would both be written to {target}: rename one.")
+            taken[target] = file
+
+
+def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> None:
+    """Write what ``predictor`` sees in ``image`` to ``target`` with each of ``endings``."""
+    prediction = predictor.predict(image) if PROBABILITIES in endings else None
+    labels = prediction.labels if prediction else predictor.labels(image)
     with saving(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for ending, picture in pictures.items():
+        for ending in endings:
             with replacing(Path(f"{target}{ending}")) as beside:
-                picture.save(beside, format="PNG")
-        if probabilities:
-            halves = prediction.probabilities.astype(np.float16)
-            with replacing(Path(f"{target}.npz")) as beside, beside.open("wb") as stream:
-                np.savez_compressed(stream, probabilities=halves, classes=np.array(prediction.classes))
+                if ending != PROBABILITIES:
+                    (index_image(labels) if ending == MASK else overlay(image, labels)).save(beside, format="PNG")
+                elif prediction:
+                    write_probabilities(prediction, beside)
+
+
+def write_probabilities(prediction: Prediction, path: Path) -> None:
+    """Every class's probability and the classes' names, as numpy reads them."""
+    with path.open("wb") as stream:
+        halves = prediction.probabilities.astype(np.float16)
+        np.savez_compressed(stream, probabilities=halves, classes=np.array(prediction.classes))

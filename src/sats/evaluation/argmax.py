@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sats.losses.enlarged import Enlarged
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 Scoring = Callable[["Tensor", int], "Tensor"]
 """What makes class scores [B, C, H, W] of logits and the number of classes C (`Method.scores`)."""
+
+
+AT_ONCE = 2**26
+"""Of an image with more logits than these, 256 MiB, no more than a few rows are made at once."""
 
 
 def first_logits(logits: Tensor, num_classes: int) -> Tensor:
@@ -25,12 +31,22 @@ def first_logits(logits: Tensor, num_classes: int) -> Tensor:
 def best_classes(output: SegOutput, size: tuple[int, int], num_classes: int, scores: Scoring = first_logits) -> Tensor:
     """The class of the highest score, the first of equal ones, at each pixel of ``size``: [B, H, W], uint8.
 
-    Logits are upsampled before they are scored, an image at a time: 151 classes at 512 x 512 are 151 MiB for each.
+    Logits are upsampled before they are scored, an image at a time: 151 classes at 512 x 512 are 151 MiB for each. Of a
+    large image a few rows at a time.
     """
-    images = range(len(output.logits))
-    alone = (dataclasses.replace(output, logits=output.logits[image : image + 1]) for image in images)
-    found = [_highest(scores(one.logits_at(size), num_classes)) for one in alone]
+    found = [
+        _in_pieces(image, size, num_classes, scores)
+        if len(image) * size[0] * size[1] > AT_ONCE
+        else _highest(scores(dataclasses.replace(output, logits=image[None]).logits_at(size), num_classes))
+        for image in output.logits
+    ]
     return torch.cat(found)
+
+
+def _in_pieces(logits: Tensor, size: tuple[int, int], num_classes: int, scores: Scoring) -> Tensor:
+    """Of one image's logits [C, h, w]: [1, H, W]."""
+    large = Enlarged(logits, size)
+    return torch.cat([_highest(scores(large.read(rows)[None], num_classes)) for rows in large.pieces()], dim=1)
 
 
 def _highest(scores: Tensor) -> Tensor:
