@@ -220,6 +220,27 @@ def test_a_background_that_is_not_the_first_class_is_refused() -> None:
         ChainedSource([odd, random_source(2, 2)])
 
 
+def test_more_classes_together_than_a_mask_can_hold_are_refused() -> None:
+    halves = [FakeSource((), ("background", *(f"{part}{number}" for number in range(127)))) for part in "ab"]
+    assert len(ChainedSource(halves).classes) == IGNORE
+    with pytest.raises(ValueError, match=r"The folders have 255 classes together.* 254 and a background"):
+        ChainedSource([*halves, FakeSource((), ("background", "one more"))])
+
+
+def test_folders_without_a_test_image_are_refused_before_training(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("step-0", "step-1"):
+        shutil.copytree(folders / name, tmp_path / name)
+        for part in ("images", "masks"):
+            (tmp_path / name / part / "val").rename(tmp_path / name / part / "validation")
+    words = ["folder", "--step", str(tmp_path / "step-0"), "--step", str(tmp_path / "step-1"), *SMALL]
+    assert train(*words, "--out", str(tmp_path / "run")) == 2
+    assert "None of the folders has a split 'val' to measure on" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert train(*words, "--data.test-split", "validation", "--out", str(tmp_path / "run")) == 0
+
+
 def test_methods_that_learn_new_classes_only_refuse_a_folder_without_any(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

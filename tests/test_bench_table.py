@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -182,5 +183,17 @@ def test_sums_of_data(tmp_path: Path) -> None:
     assert list(here) == ["data/train", "data/val"]
     assert here == there
     assert all(here[name] != other[name] for name in here)
+    both = data_sums([*configs[0], *configs[2]])
+    assert both == {f"here/{name}": here[name] for name in here} | {f"other/{name}": other[name] for name in other}
+    arriving = [
+        dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, classes=("one",), folders=(str(places[1]),)),
+        )
+        for config in configs[0]
+    ]
+    assert set(data_sums(arriving)) == {
+        f"{place}/data/{split}" for place in ("here", "there") for split in ("train", "val")
+    }
     shutil.rmtree(places[0])
     assert data_sums(configs[0]) == {}

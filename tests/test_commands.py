@@ -17,6 +17,7 @@ from PIL import Image
 import sats
 from sats.cli import COMMANDS, main
 from sats.config import EvaluationConfig, StreamConfig
+from sats.data.index import read_image
 from sats.engine.run_folder import RunFolder, create_run, find_model, open_run, run_of
 from sats.evaluation.overlay import index_image, overlay, palette
 from sats.types import IGNORE
@@ -216,6 +217,29 @@ def test_colours_are_distinct_and_indices_survive() -> None:
     shown = np.asarray(overlay(image, np.array([[0, 1]], dtype=np.uint8), strength=0.5))
     assert shown[0, 0].tolist() == [100, 100, 100]
     assert np.abs(shown[0, 1] - (100 + colours[1].astype(float)) / 2).max() <= 0.5
+
+
+def test_predicting_from_python_what_one_has_in_hand(finished: Path, tmp_path: Path) -> None:
+    predictor = sats.load(finished)
+    path = picture(tmp_path / "turned.jpg", size=(48, 32), orientation=6)
+    expected = predictor.predict(path).labels
+    assert expected.shape == (48, 32)
+    with Image.open(path) as opened:
+        assert np.array_equal(predictor.predict(opened).labels, expected)
+    assert np.array_equal(predictor.labels(np.asarray(read_image(str(path)))), expected)
+    deep = (np.arange(32 * 32, dtype=np.uint16) * 64).reshape(32, 32)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as opened:
+        assert np.array_equal(predictor.labels(opened), predictor.labels(tmp_path / "deep.png"))
+    for wrong in (np.zeros((8, 8, 3)), np.zeros((2, 8, 8, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r"uint8 and \[H, W\] or \[H, W, 3\], not"):
+            predictor.predict(wrong)
+
+
+def test_evaluation_numbers_that_cannot_be(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--batch-size", "0"], ["--batch-size", "-1"], ["--crop", "4"], ["--crop", "-4"]):
+        assert main(["evaluate", str(finished), *words]) == 2
+        assert f"sats: {words[0]} is {words[1]}; it must be at least" in capsys.readouterr().err
 
 
 # --- data check -------------------------------------------------------------------------------------------------------

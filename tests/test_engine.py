@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from sats.config import RunConfig, StreamConfig
+from sats.config import EvaluationConfig, RunConfig, StreamConfig
 from sats.engine import build
 from sats.engine.log import Log
 from sats.engine.loop import Learner, optimise, update
@@ -353,6 +353,11 @@ def test_a_step_0_that_means_something_else_is_not_taken_over(tmp_path: Path) ->
     start = str(tmp_path / "ssul" / "step-0")
     with pytest.raises(ValueError, match=r"data\.saliency"):
         run(tmp_path / "other maps", dataclasses.replace(ssul, start_from=start))
+    square = dataclasses.replace(small(), evaluation=EvaluationConfig(mode="crop"))
+    run(tmp_path / "square", square)
+    larger = dataclasses.replace(square, train=dataclasses.replace(square.train, crop=48))
+    with pytest.raises(ValueError, match=r"the crop that is measured 32, this run has 48"):
+        run(tmp_path / "larger", dataclasses.replace(larger, start_from=str(tmp_path / "square" / "step-0")))
     dft = small("dft")
     run(tmp_path / "dft", dataclasses.replace(dft, stream=StreamConfig(steps=(FIRST, ("five", "six")))))
     start = str(tmp_path / "dft" / "step-0")

@@ -144,6 +144,33 @@ def test_an_old_class_is_compared_where_no_new_one_is_labelled(data: Path, tmp_p
             assert after.iou[name] == pytest.approx(iou(compared, index), abs=2e-3)
 
 
+@pytest.mark.parametrize("classes", [CITY, VOC])
+@pytest.mark.parametrize("with_old", [True, False])
+def test_an_extended_model_is_measured_again_as_its_run_did(
+    classes: tuple[str, ...], with_old: bool, data: Path, tmp_path: Path
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", classes)
+    names = classes if classes == VOC else ("nothing", *classes)
+    more = ["--old-data", str(make_data(tmp_path / "old", names))] if with_old else []
+    folder = extend(model, data, tmp_path / "out", *more)
+    for step, path in enumerate((folder.path / "step-0", tmp_path / "out")):
+        assert main(["evaluate", str(path), "--out", str(tmp_path / "scores.json")]) == 0
+        found, expected = json.loads((tmp_path / "scores.json").read_text()), folder.scores()[step]
+        assert (found["step"], found["iou"], found["pixels"]) == (step, expected.iou, expected.pixels)
+        assert found["miou"] == expected.miou
+
+
+def test_flags_that_an_extension_has_no_use_for_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    words = ["extend", str(model), "--data", str(data), "--out", str(tmp_path / "out")]
+    for flag, value in (("data.void", "background"), ("evaluation.future", "ignore")):
+        assert main([*words, f"--{flag}", value]) == 2
+        assert f"leave out --{flag}." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_without_background_is_measured_on_labelled_pixels_alone(tmp_path: Path) -> None:
     model = foreign(tmp_path / "model", "segformer", CITY)
     old = make_data(tmp_path / "old", ("nothing", *CITY))

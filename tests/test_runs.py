@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 import sats
 from reports import HOSTILE, Page, groups_of, write_run
-from sats.engine.run_folder import RunFolder, create_run
+from sats.engine.run_folder import RunFolder, create_run, new_folder
 from sats.evaluation.contact_sheet import GAP, MARGIN, WIDTH
 from sats.evaluation.table import class_table, figure_table, show
 from sats.words import evenly
@@ -139,3 +140,13 @@ def test_a_run_whose_folder_is_gone_can_still_be_displayed(tmp_path: Path) -> No
     run.path.rename(tmp_path / "other")
     assert repr(run) == f"Run({str(run.path)!r})"
     assert "a&lt;b/config.json cannot be read" in run._repr_html_()
+
+
+def test_runs_that_start_at_the_same_moment_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        folders = list(threads.map(lambda _: new_folder(tmp_path / "runs", "mine"), range(40)))
+    assert len(set(folders)) == 40
+    assert all(folder.is_dir() for folder in folders)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"cannot be written: Not a directory\. Choose a folder with --out"):
+        new_folder(tmp_path / "file", "mine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,9 +18,9 @@ from sats.engine.run_folder import (
     RunFolder,
     create_run,
     find_model,
+    new_folder,
     open_run,
     run_of,
-    unused_folder,
 )
 from sats.engine.tracking import check_trackers, followed
 from sats.errors import RunError
@@ -71,7 +72,7 @@ def extend(config: RunConfig[Method], out: Path | str, tracker: Sequence[str] | 
 
 
 def extension(
-    model: Path | str,
+    model: PathLike[str] | str,
     data: Path | str,
     method: str = "sats",
     classes: Sequence[str] = (),
@@ -85,7 +86,7 @@ def extension(
     """
     with waiting(LOADING):
         from sats.engine.extension import defaults, look, plan
-    origin = look(str(model))
+    origin = look(os.fspath(model))
     config = defaults(origin, method)
     chosen = dataclasses.replace(config.data, root=str(data), classes=tuple(classes))
     return plan(origin, dataclasses.replace(config, data=chosen), str(old_data), merge)
@@ -124,7 +125,7 @@ def start(config: RunConfig[Method], out: Path | str = "", tracker: Sequence[str
     protocol = "steps" if config.stream.steps or config.data.folders else config.stream.protocol
     name = f"{config.recipe}-{protocol}-{method_name(config.method)}-seed{config.seed}"
     safe = NOT_IN_NAMES.sub("-", name)  # the configuration may be somebody else's
-    path = at_home(out) if out else unused_folder(Path("runs"), safe)
+    path = at_home(out) if out else new_folder(Path("runs"), safe)
     return followed(create_run(path, absolute_paths(config)), tracker)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sats.config import DataConfig, RunConfig
     from sats.methods import Method
@@ -30,24 +30,37 @@ def data_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:
 
     Made data has none, nor has what cannot be opened any more.
     """
-    found: dict[str, str] = {}
-    for data in dict.fromkeys(config.data for config in configs if config.data.source != "scenes"):
-        for root in (data.root, *data.folders):
-            for split in (data.train_split, data.test_split):
-                found |= _sum_of_split(data, Path(root), split)
-    return found
+    every = dict.fromkeys(config.data for config in configs if config.data.source != "scenes")
+    found = {place: total for data in every for place, total in _sums_of(data) if total}
+    short = short_names({root for root, _ in found})
+    return {f"{short[root]}/{split}": total for (root, split), total in found.items()}
 
 
-def _sum_of_split(data: DataConfig, root: Path, split: str) -> dict[str, str]:
+def _sums_of(data: DataConfig) -> Iterator[tuple[tuple[Path, str], str]]:
+    for root, classes in ((data.root, data.classes), *((folder, ()) for folder in data.folders)):
+        for split in (data.train_split, data.test_split):
+            yield (Path(root), split), _sum_of_split(data, Path(root), split, classes)
+
+
+def short_names(paths: Collection[Path]) -> dict[Path, str]:
+    """The last part of each path, or as many as it takes to tell them apart."""
+    parts = 1
+    while len({path.parts[-parts:] for path in paths}) < len(paths):
+        parts += 1
+    return {path: "/".join(path.parts[-parts:]) for path in paths}
+
+
+def _sum_of_split(data: DataConfig, root: Path, split: str, classes: Sequence[str]) -> str:
+    """Empty for what cannot be opened."""
     from sats.data.layouts import open_data
 
     try:
-        source = open_data(data.source, root, split, data.classes, data.has_background)
+        source = open_data(data.source, root, split, tuple(classes), data.has_background)
     except (ValueError, OSError):
-        return {}
+        return ""
     total = hashlib.sha256("\n".join(source.classes).encode("utf-8", "surrogateescape"))
     present = source.presence()
     for index in sorted(range(len(source)), key=source.key):
         row = f"\n{source.key(index)} {source.size(index)} ".encode("utf-8", "surrogateescape")
         total.update(row + present[index].tobytes())
-    return {f"{root.name}/{split}": total.hexdigest()}
+    return total.hexdigest()

@@ -11,14 +11,17 @@ import tyro
 
 from sats import api
 from sats.commands.tables import show_skipped
-from sats.engine.run_folder import STEP, find_model, run_of
+from sats.engine.run_folder import EXTENSION, MODEL, STEP, find_model, run_of
 from sats.evaluation.table import show_scores
 from sats.files import at_home, write_text
 from sats.progress import progress_bar
-from sats.types import ALL, BACKGROUND, Background, Future, OnError
+from sats.types import ALL, BACKGROUND, MIN_SIDE, Background, Future, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from sats.config import RunConfig
     from sats.data.source import Source
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
     from sats.methods import Method
+    from sats.models.segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,7 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     arguments = tyro.cli(EvaluateArguments, args=words, prog="sats evaluate")
 
+    check_numbers(arguments)
     model = find_model(at_home(arguments.model))  # complains before the data is looked at
     scores = scores_of(arguments, model)
     show_scores([scores])
@@ -66,16 +71,26 @@ def main(words: Sequence[str]) -> None:
         print(f"scores: {arguments.out}")
 
 
+def check_numbers(arguments: EvaluateArguments) -> None:
+    """ValueError for numbers that cannot be."""
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size is {arguments.batch_size}; it must be at least 1.")
+    if arguments.crop and arguments.crop < MIN_SIDE:
+        raise ValueError(f"--crop is {arguments.crop}; it must be at least {MIN_SIDE}, or 0 for whole images.")
+
+
 def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     """The scores of the model in ``model``: where nothing else is said, as its run measures them."""
     run = run_of(model)
     config = asked_config(run, arguments) if run else None
     arguments = as_in_the_run(arguments, config)
     step = step_of(model, run)
-    if run and config and config.data.folders and step is not None and not (arguments.data or arguments.split):
-        scores = measure_in_run(api.load(model), run, step, arguments)
-    else:
-        scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
+    if run and config and step is not None and not (arguments.data or arguments.split):
+        if config.extends.checkpoint:
+            return measure_extended(api.load(model), run, step, arguments)
+        if config.data.folders:
+            return dataclasses.replace(measure_in_run(api.load(model), run, step, arguments), step=step)
+    scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
     return scores if step is None else dataclasses.replace(scores, step=step)
 
 
@@ -88,6 +103,8 @@ def asked_config(run: RunFolder, arguments: EvaluateArguments) -> RunConfig[Meth
 
 def step_of(model: Path, run: RunFolder | None) -> int | None:
     """Which step of ``run`` the model folder is of; None if it is not one of its steps'."""
+    if run and run.path.name == EXTENSION and model.resolve() == run.path.parent:
+        return 1  # the extended model, as it was published
     number = model.parent.name.removeprefix(STEP)
     return int(number) if run and model.resolve().parent.parent == run.path and number.isdecimal() else None
 
@@ -114,14 +131,42 @@ def measure_in_run(predictor: Predictor, run: RunFolder, step: int, arguments: E
     return measure_on(predictor, samples, arguments, stream.num_first)
 
 
+def measure_extended(predictor: Predictor, run: RunFolder, step: int, arguments: EvaluateArguments) -> Scores:
+    """The scores of an extended model, or of the one before, measured as `sats extend` does."""
+    from sats.engine.build import build_extension
+    from sats.engine.measure import measure_extension
+    from sats.evaluation.scores import compute_scores
+    from sats.models import checkpoint
+
+    stream = build_extension(asked_config(run, arguments))
+    found = measure_extension(
+        stream,
+        stream.steps[step],
+        lambda samples, old: count_on(predictor, samples, arguments, old),
+        lambda: checkpoint.load(run.step(0) / MODEL).to(predictor.device),
+    )
+    history = run.scores()[:step]
+    return compute_scores(found.matrix, predictor.classes, step, stream.num_first, history, found.later)
+
+
 def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: EvaluateArguments, num_first: int) -> Scores:
     """The scores on ``samples`` in the model's channels."""
-    from sats.data.loader import EvaluationBatches, sensible_workers, watched_workers
-    from sats.data.transforms import TestTransform
-    from sats.evaluation.confusion import confusion_matrix
     from sats.evaluation.scores import compute_scores
 
-    device = predictor.model.classifier.weights[0].device
+    matrix = count_on(predictor, samples, arguments)
+    return compute_scores(matrix, predictor.classes, 0, num_first or len(predictor.classes))
+
+
+def count_on(
+    predictor: Predictor, samples: Samples | Joined, arguments: EvaluateArguments, answers: Segmenter | None = None
+) -> NDArray[np.int64]:
+    """The confusion matrix on ``samples``; what they do not label is as another model ``answers``."""
+    from sats.data.loader import EvaluationBatches, sensible_workers, watched_workers
+    from sats.data.transforms import TestTransform
+    from sats.engine.measure import answered
+    from sats.evaluation.confusion import confusion_matrix
+
+    device = predictor.device
     transform = TestTransform(resize=predictor.resize, crop=arguments.crop or 0)
     skipped: list[str] = []
     batches = EvaluationBatches(
@@ -132,11 +177,11 @@ def measure_on(predictor: Predictor, samples: Samples | Joined, arguments: Evalu
         device,
         skipped=skipped.append if arguments.on_error == "skip" else None,
     )
-    followed = progress_bar(batches, "measuring", len(batches))
+    followed = progress_bar(answered(batches, answers) if answers else batches, "measuring", len(batches))
     with watched_workers("run the command again, with a smaller --batch-size"):
         matrix = confusion_matrix(predictor.model, followed, predictor.method.scores)
     show_skipped([*samples.skipped, *skipped])
-    return compute_scores(matrix.numpy(), predictor.classes, 0, num_first or len(predictor.classes))
+    return matrix.numpy()
 
 
 def as_in_the_run(arguments: EvaluateArguments, config: RunConfig[Method] | None) -> EvaluateArguments:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Generic, cast, get_args
 
 import tyro
@@ -84,6 +85,10 @@ def check_flags(config: RunConfig[Method], base: RunConfig[Method]) -> None:
     for name in ("stream", "model"):
         if getattr(config, name) != getattr(base, name):
             raise ValueError(f"MODEL and --data say which classes and which network: leave out what --{name}.* says.")
+    measured = {f"--evaluation.{name}": attrgetter(f"evaluation.{name}") for name in ("future", "background")}
+    for flag, value in {**measured, "--data.void": attrgetter("data.void")}.items():
+        if value(config) != value(base):
+            raise ValueError(f"Pixels without a label may be of any old class here: leave out {flag}.")
 
 
 def one_rate(config: RunConfig[Method], base: RunConfig[Method]) -> RunConfig[Method]:

@@ -129,16 +129,21 @@ def predict_one(predictor: Predictor, image: Image, target: Path, endings: Seque
     labels = prediction.labels if prediction else predictor.labels(image)
     with saving(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for ending in endings:
-            with replacing(Path(f"{target}{ending}")) as beside:
-                if ending != PROBABILITIES:
-                    (index_image(labels) if ending == MASK else overlay(image, labels)).save(beside, format="PNG")
-                elif prediction:
-                    write_probabilities(prediction, beside)
+        write_picture(index_image(labels), Path(f"{target}{MASK}"))
+        if OVERLAY in endings:
+            write_picture(overlay(image, labels), Path(f"{target}{OVERLAY}"))
+        if prediction:
+            write_probabilities(prediction, Path(f"{target}{PROBABILITIES}"))
+
+
+def write_picture(picture: Image, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with replacing(path) as beside:
+        picture.save(beside, format="PNG")
 
 
 def write_probabilities(prediction: Prediction, path: Path) -> None:
-    """Every class's probability and the classes' names, as numpy reads them."""
-    with path.open("wb") as stream:
-        halves = prediction.probabilities.astype(np.float16)
+    """Write every class's probability and the classes' names, as numpy reads them."""
+    halves = prediction.probabilities.astype(np.float16)
+    with replacing(path) as beside, beside.open("wb") as stream:
         np.savez_compressed(stream, probabilities=halves, classes=np.array(prediction.classes))

@@ -29,6 +29,11 @@ class ChainedSource(Source):
         self.parts = tuple(parts)
         foreground = dict.fromkeys(name for part in parts for name in part.classes[BACKGROUND + 1 :])
         self.classes = (parts[0].classes[BACKGROUND], *foreground)
+        if len(self.classes) > IGNORE:
+            raise ValueError(
+                f"The folders have {len(self.classes) - 1} classes together, and a mask holds {IGNORE - 1} and a "
+                "background at most: choose fewer."
+            )
         self.skipped = tuple(problem for part in parts for problem in part.skipped)
         _refuse_look_alikes(self.classes)
         _refuse_late_backgrounds(parts)

@@ -170,7 +170,7 @@ def read_image(path: str, scale: float = 1.0, content: bytes | None = None) -> I
             ImageOps.exif_transpose(image, in_place=True)
     if fault:
         raise ValueError(f"{path} {fault}")
-    return _to_rgb(image)
+    return to_rgb(image)
 
 
 def _image_fault(image: Image.Image) -> str:
@@ -179,7 +179,8 @@ def _image_fault(image: Image.Image) -> str:
     return ""
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image in RGB: greyscale repeated, alpha dropped, of 16-bit greyscale the upper 8 bits."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:

@@ -68,7 +68,13 @@ def build_stream(
     at_once = config.method.data == "all"
     arrivals = by_folder(train, first)
     refuse_idle_steps(config.method, arrivals[learned:], learned)
-    return Stream(train, open_tests(config, steps), arrivals, learned, all_at_once=at_once, void=config.data.void)
+    tests = open_tests(config, steps)
+    if not tests:
+        raise ValueError(
+            f"None of the folders has a split {config.data.test_split!r} to measure on: put images and masks of that "
+            "name into one, or name another split with --data.test-split."
+        )
+    return Stream(train, tests, arrivals, learned, all_at_once=at_once, void=config.data.void)
 
 
 def refuse_idle_steps(method: Method, arrivals: Sequence[Arrival], number: int) -> None:

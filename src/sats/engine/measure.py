@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from sats.evaluation.confusion import confusion_matrix
 from sats.types import BACKGROUND, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from sats.engine.run import Run
     from sats.models.segmenter import Segmenter
     from sats.types import Step
+
+    Count = Callable[[Samples, Segmenter | None], NDArray[np.int64]]
+    """A model's confusion matrix on samples, where another one, if any, answers for what they do not label."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +46,38 @@ def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
     """Measure ``model`` after ``step``; all processes share the work and get the same."""
     stream = run.stream
     if isinstance(stream, Extension):
-        return _measure_extension(run, stream, model, step)
+
+        def old() -> Segmenter:
+            return model if step.index == 0 else finished_model(run, stream.steps[0]).to(run.accelerator.device)
+
+        return measure_extension(stream, step, partial(_counted, run, model, step), old)
     config = run.config.evaluation
-    batches = _batches(run, stream.test_samples(step, config.future, config.background))
-    return Measurement(_confusion(run, model, batches, step, len(batches)))
+    return Measurement(_counted(run, model, step, stream.test_samples(step, config.future, config.background)))
 
 
-def _measure_extension(run: Run, stream: Extension, model: Segmenter, step: Step) -> Measurement:
+def measure_extension(stream: Extension, step: Step, count: Count, old: Callable[[], Segmenter]) -> Measurement:
     """New classes on the new images; old ones on old data, or else where the new images have no label of a new class.
 
-    There the old model's answers are the truth. Before and after, old classes are measured on the same pixels.
+    There the answers of the ``old`` model are the truth. Before and after, old classes are measured on the same pixels.
     """
-    tests = _batches(run, stream.test_samples(step))
+    tests = stream.test_samples(step)
     if stream.old_source is None:
-        old = model if step.index == 0 else finished_model(run, stream.steps[0]).to(run.accelerator.device).eval()
-        later = _confusion(run, model, _answered(tests, old), step, len(tests))
+        later = count(tests, old().eval())
         matrix = later.copy()
         matrix[stream.num_first :] = 0
         return Measurement(matrix, later)
-    olds = _batches(run, stream.old_samples(step))
-    matrix = _confusion(run, model, olds, step, len(olds))
-    if step.index == 0:
-        return Measurement(matrix)
-    return Measurement(matrix, _confusion(run, model, tests, step, len(tests)))
+    matrix = count(stream.old_samples(step), None)
+    return Measurement(matrix, count(tests, None) if step.index else None)
+
+
+def _counted(
+    run: Run, model: Segmenter, step: Step, samples: Samples | Joined, answers: Segmenter | None = None
+) -> NDArray[np.int64]:
+    """The confusion matrix of ``model`` on ``samples``; what they do not label is as another one ``answers``."""
+    batches = _batches(run, samples)
+    labelled = answered(batches, answers) if answers else batches
+    followed = run.log.follow(labelled, f"step {step.index}, measuring", len(batches))
+    return processes.total(confusion_matrix(model, followed, run.method.scores)).numpy()
 
 
 def _batches(run: Run, samples: Samples | Joined) -> EvaluationBatches:
@@ -79,15 +92,9 @@ def _batches(run: Run, samples: Samples | Joined) -> EvaluationBatches:
     )
 
 
-def _confusion(run: Run, model: Segmenter, batches: Iterable[Batch], step: Step, total: int) -> NDArray[np.int64]:
-    followed = run.log.follow(batches, f"step {step.index}, measuring", total)
-    return processes.total(confusion_matrix(model, followed, run.method.scores)).numpy()
-
-
 @torch.no_grad()
-def _answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
-    """The batches, with the old model's answer wherever they have no label."""
-    old.eval()
+def answered(batches: Iterable[Batch], old: Segmenter) -> Iterator[Batch]:
+    """The batches, with the answer of the ``old`` model, in eval mode, wherever they have no label."""
     for batch in batches:
         height, width = batch.labels.shape[-2:]
         answers = best_classes(old(batch.images), (height, width), len(old.classes)).long()

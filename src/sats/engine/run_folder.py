@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 import typing
 from contextlib import contextmanager
@@ -296,9 +297,27 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
+def new_folder(parent: Path, name: str) -> Path:
+    """A new folder, ``parent / name`` or with the first number behind it that nobody took, not even at this moment.
+
+    ValueError if it cannot be made.
+    """
+    for path in _numbered(parent, name):
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder with --out.") from error
+        return path
+    raise AssertionError("there is always a number more")
+
+
 def unused_folder(parent: Path, name: str) -> Path:
     """``parent / name``, or with the first number behind it that is not taken."""
-    path, number = parent / name, 2
-    while path.exists():
-        path, number = parent / f"{name}-{number}", number + 1
-    return path
+    return next(path for path in _numbered(parent, name) if not path.exists())
+
+
+def _numbered(parent: Path, name: str) -> Iterator[Path]:
+    yield parent / name
+    yield from (parent / f"{name}-{number}" for number in itertools.count(2))

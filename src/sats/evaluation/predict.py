@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from sats.data.index import read_image
+from sats.data.index import read_image, to_rgb
 from sats.data.loader import to_batch
 from sats.data.transforms import resized
 from sats.evaluation.argmax import best_classes
@@ -18,6 +19,7 @@ from sats.methods.finetune import Finetune
 from sats.models import checkpoint
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from sats.methods import Method
     from sats.models.quantise import OnnxModel
     from sats.models.segmenter import Segmenter
+
+
+Picture = Union[Image.Image, "NDArray[np.uint8]", "PathLike[str]", str]
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,14 @@ class Predictor:
         """The names of the classes, the background first."""
         return self.model.classes
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
     @torch.no_grad()
-    def predict(self, image: Image.Image | Path | str) -> Prediction:
-        """The classes in ``image``, an open one or a file's path, at its own size.
+    def predict(self, image: Picture) -> Prediction:
+        """The classes in ``image``, at its own size: an open one, a file's path, or a uint8 array [H, W, 3] in RGB.
 
         Any size, greyscale, alpha and EXIF orientation will do; ValueError if a file is no image.
         """
@@ -82,7 +92,7 @@ class Predictor:
         return Prediction(self.classes, probabilities[0].cpu().numpy())
 
     @torch.no_grad()
-    def labels(self, image: Image.Image | Path | str) -> NDArray[np.uint8]:
+    def labels(self, image: Picture) -> NDArray[np.uint8]:
         """The labels of what `predict` sees, [H, W], without the probabilities, which take twice as much memory."""
         picture = _in_rgb(image)
         output, size = self.model(self.normalised(picture)), (picture.height, picture.width)
@@ -93,13 +103,17 @@ class Predictor:
         """An RGB image as the model takes it, [1, 3, H, W] on its device, scaled to the size it works at."""
         height, width = resized((picture.height, picture.width), self.resize)
         small = picture.resize((width, height), Image.Resampling.BILINEAR)
-        device = next(self.model.parameters()).device
         pixels = torch.from_numpy(np.asarray(small).copy())[None]
-        return to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), device).images
+        return to_batch(pixels, torch.zeros(1, 1, 1, dtype=torch.uint8), self.device).images
 
 
-def _in_rgb(image: Image.Image | Path | str) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else read_image(str(image))
+def _in_rgb(image: Picture) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+            shape = f"{image.dtype} {list(image.shape)}"
+            raise ValueError(f"An array of an image is uint8 and [H, W] or [H, W, 3], not {shape}: convert it.")
+        image = Image.fromarray(image)
+    return to_rgb(ImageOps.exif_transpose(image)) if isinstance(image, Image.Image) else read_image(os.fspath(image))
 
 
 def read_predictor(folder: Path, method: Method) -> Predictor:

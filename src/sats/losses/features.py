@@ -11,8 +11,10 @@ def class_moments(features: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
     """How many places each of ``classes`` [K] has, and the sums of their features and of the squares.
 
     ``features`` [B, c, h, w]; ``labels`` [B, h, w] of channels or IGNORE. Returns [K, 1 + 2 c], float64: such tables
-    add up over batches and processes.
+    add up over batches and processes. Of features on MPS, which has no float64, on the CPU.
     """
+    if features.device.type == "mps":  # has no float64
+        features, labels, classes = features.cpu(), labels.cpu(), classes.cpu()
     members = (labels.flatten() == classes[:, None]).double()
     places = features.movedim(1, -1).flatten(0, 2).double()
     return torch.cat([members.sum(dim=1, keepdim=True), members @ places, members @ places.square()], dim=1)
