@@ -1,4 +1,4 @@
-"""SATS+: what SATS lacks on background whose class nobody is sure of, and on old classes that are not there."""
+"""SATS+: what SATS lacks on pixels of which the old model is not sure, and on old classes that are not there."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class SatsPlus(Sats, name="sats-plus"):
     """SATS with four mends, each of which can be switched off.
 
-    1. No pseudo-labels. SATS leaves out the pixels whose pseudo-label is uncertain, about half of the background, and
-       new classes flood them. Here all background teaches what is known of it: that it is of some old class (MiB's
-       unbiased cross-entropy, eq. 5). Which one, the distillation says.
+    1. SATS leaves out the pixels whose pseudo-label is uncertain, about half of the background, and new classes flood
+       them. Here they teach what is known of them: that they are of some old class (MiB's unbiased cross-entropy,
+       eq. 5).
     2. Where a label says that a pixel is of a new class, the old model is asked only which old class would come next,
        so that its mistake does not weigh against the label.
     3. The classifier's rows go on to tell old classes apart, from each other and from new ones, by the features that
@@ -31,10 +31,9 @@ class SatsPlus(Sats, name="sats-plus"):
     4. New rows start from those of the classes that the old model takes the new one's pixels for.
     """
 
-    pseudo_labels: bool = False
-    """Learn the old model's class where labels say background and it is sure, as SATS does."""
     uncertain_pixels: bool = True
-    """Learn of background without a pseudo-label that it is of some old class; off: nothing, as in SATS."""
+    """Learn of uncertain pixels that they are of some old class; off: nothing, as in SATS. Without pseudo-labels all
+    pixels labelled background are uncertain."""
     beside_labels: bool = True
     """On pixels of new classes, distil among the old classes alone; off: as elsewhere."""
     init: Init = "teacher"
@@ -45,7 +44,7 @@ class SatsPlus(Sats, name="sats-plus"):
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
     ) -> dict[str, Tensor]:
-        """As SATS's, but background is learned as "some old class", and distilled beside the labels."""
+        """As SATS's, with the cross-entropy also of uncertain pixels, and the distillation beside the labels."""
         if teacher is None:
             return super().losses(context, batch, targets, student, teacher)
         known = (targets != IGNORE) & self.pseudo_labels

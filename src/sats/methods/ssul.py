@@ -23,7 +23,8 @@ class Ssul(Method, name="ssul"):
     """SSUL: sigmoids, everything old frozen, and an unknown class.
 
     The unknown class is a reserved row, after the classes; new rows start as copies of it. Its probability counts as
-    background's at test. Which background is unknown, a saliency map says (``--data.saliency``). Deviations: each
+    background's at test. Which background is unknown, a saliency map says (``--data.saliency``); that of exemplars
+    stays background, as in the published code. Deviations: each
     class's head is a row of the classifier, so that the saved model is a plain one, where the code has a 3x3
     convolution, batch norm and ReLU of its own before each; and the background's row is frozen, where the code gives it
     0.0001 of the rate.
