@@ -107,8 +107,8 @@ def test_evaluating_other_data_matches_classes_by_name(
 
 def test_evaluating_crops_differs_from_whole_images(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
-    assert main(["evaluate", str(finished / "step-0"), "--crop", "16", "--out", str(out)]) == 0
-    assert sum(json.loads(out.read_text())["pixels"].values()) == 5 * 16 * 16
+    assert main(["evaluate", str(finished / "step-0"), "--crop", "48", "--out", str(out)]) == 0
+    assert sum(json.loads(out.read_text())["pixels"].values()) == 5 * 48 * 48
 
 
 # --- predict ----------------------------------------------------------------------------------------------------------
