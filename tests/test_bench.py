@@ -6,6 +6,8 @@ import dataclasses
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from sats.bench.board import Board, duration
 from sats.bench.executor import Ended, Job
 from sats.bench.gather import gather
 from sats.bench.pace import Progress, progress_of
+from sats.bench.process import RunningJob
 from sats.bench.schedule import Listener, Sweep, work
 from sats.bench.step0 import step0_of
 from sats.bench.suite import Cell
@@ -101,6 +104,22 @@ def test_kept_settings_name_no_places(tmp_path: Path) -> None:
     ]
     assert portable(placed[0]) == portable(placed[1])
     assert portable(placed[0])["data.root"] == "ccp"
+
+
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        ("sats: one\nstep 0\nsats: x is wrong:\n  - a\n\n  - b\n", "x is wrong: - a - b"),
+        ("Traceback\nOSError: gone\n", "OSError: gone"),
+        ("", "its process ended with code 3 and said nothing"),
+    ],
+)
+def test_what_is_told_of_a_cell_that_failed(printed: str, told: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(f"sats: of the time before\n{printed}")
+    process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], stdin=subprocess.PIPE)
+    offset = len("sats: of the time before\n")
+    assert RunningJob(Job("cell", tmp_path, log), process, offset).ended() == Ended("cell", told)
 
 
 # --- what is run when -------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sats.bench.executor import Job
 
 ENTRY = "sats.bench.cell"
+OWN = "sats: "
+"""How the message of a command that fails begins, which may be several lines."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,12 @@ class RunningJob:
             self.process.terminate()
 
     def _last_words(self) -> str:
-        """The last line of its output: what the command says of an error."""
+        """What the command says of an error, on one line; of another program the last line of its output."""
         with self.job.log.open("rb") as log:
             log.seek(self.offset)
-            lines = log.read().decode("utf-8", errors="replace").split("\n")
-        return next((line.strip().removeprefix("sats: ") for line in reversed(lines) if line.strip()), "")
+            lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").split("\n") if line.strip()]
+        own = [place for place, line in enumerate(lines) if line.startswith(OWN)]
+        return " ".join(lines[own[-1] :]).removeprefix(OWN) if own else "".join(lines[-1:])
 
 
 def start(job: Job, one_thread: bool = True) -> RunningJob:
