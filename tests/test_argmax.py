@@ -37,7 +37,15 @@ def test_a_large_image_is_read_in_pieces(name: str, monkeypatch: pytest.MonkeyPa
     output = SegOutput(torch.randn(2, 24, 30, 40), (), (), (120, 160))
     whole = best_classes(output, (601, 803), 21, method.scores)
     monkeypatch.setattr("sats.evaluation.argmax.AT_ONCE", 1000)
-    pieces = best_classes(output, (601, 803), 21, method.scores)
+    heights = []
+
+    def watched(scores: torch.Tensor, num_classes: int) -> torch.Tensor:
+        heights.append(scores.shape[2])
+        return method.scores(scores, num_classes)
+
+    pieces = best_classes(output, (601, 803), 21, watched)
+    assert sum(heights) == 2 * 601
+    assert max(heights) < 100
     assert pieces.shape == whole.shape == (2, 601, 803)
     assert (pieces != whole).sum() <= 2  # sums are rounded in another order
 

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,8 @@ def test_kept_settings_name_no_places(tmp_path: Path) -> None:
     [
         ("sats: one\nstep 0\nsats: x is wrong:\n  - a\n\n  - b\n", "x is wrong: - a - b"),
         ("Traceback\nOSError: gone\n", "OSError: gone"),
+        ("sats: a warning\nstep 0\nTraceback (most recent call last):\nOSError: gone\n", "OSError: gone"),
+        ("sats: a warning\n" + "step 0\n" * 30, "step 0"),
         ("", "its process ended with code 3 and said nothing"),
     ],
 )
@@ -211,14 +214,19 @@ def test_runs_that_the_suite_no_longer_names_lend_their_step_0(tmp_path: Path) -
     after = spanned(variants={"sats": {}, "joint": {}})
     assert folder.strays(after) == ["finetune"]
     assert [Sweep(folder, after).source(cell) for cell in after] == ["from finetune", "none to share"]
+    again = Sweep(folder, before)
+    assert [again.source(cell) for cell in before] == ["its own", *["from finetune"] * 2]
     aside = folder.put_aside("finetune")
     assert aside
     sweep, executor = Sweep(folder, after), Slow()
-    assert sweep.source(after[0]) == "from finetune"
+    assert sweep.source(after[0]) == "from replaced/finetune"
+    assert [Sweep(folder, before).source(cell) for cell in before] == ["from replaced/finetune"] * 3
     start_all(sweep, executor)
     assert folder.run(after[0]).config().start_from == str(aside.resolve() / "step-0")
     other = spanned(variants=THREE, grid={"seed": [7]})
     assert Sweep(folder, other).donor(other[0]) is None
+    shutil.rmtree(aside / "step-0")
+    assert Sweep(folder, after).donor(after[0]) is None
     (aside / "config.json").write_text('{"recipe": "scenes", "of": "another version"}')
     assert Sweep(folder, after).donor(after[0]) is None
 

@@ -154,7 +154,13 @@ def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsy
     assert main(["predict", run, str(source), "--out", str(source / ".." / "in")]) == 2
     assert "name another --out" in capsys.readouterr().err
     assert main(["predict", run, str(source / "photo.png"), "--out", str(source)]) == 2
-    assert "photo.png would be overwritten by a mask of" in capsys.readouterr().err
+    assert "photo.png would be overwritten by what is seen in" in capsys.readouterr().err
+    picture(source / "photo.jpg")
+    assert main(["predict", run, str(source / "photo.jpg"), "--out", str(source)]) == 2
+    assert "photo.png would be overwritten by what is seen in" in capsys.readouterr().err
+    (source / "photo.jpg").unlink()
+    assert main(["predict", run, str(source), "--out", str(tmp_path)]) == 0  # a folder above is no place of its own
+    assert capsys.readouterr().out.startswith("1 image: ")
     assert (source / "photo.png").read_bytes() == photo
     picture(source / "photo-overlay.jpg")
     assert main(["predict", run, str(source), "--out", str(tmp_path / "out")]) == 2
@@ -181,6 +187,12 @@ def test_predicting_goes_on_after_a_broken_image(
     assert "Skipped, as it cannot be used: 1 problem" in shown
     assert "1 image: " in shown
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    (tmp_path / "in" / "b.png").unlink()
+    (tmp_path / "in" / "c.png").symlink_to(tmp_path / "gone.png")
+    assert main([*words, "--on-error", "skip"]) == 2
+    shown = capsys.readouterr()
+    assert "c.png is gone" in shown.out
+    assert "None of the images could be read" in shown.err
 
 
 def test_python_does_what_the_command_does(finished: Path, tmp_path: Path) -> None:
@@ -231,6 +243,8 @@ def test_predicting_from_python_what_one_has_in_hand(finished: Path, tmp_path: P
     Image.fromarray(deep).save(tmp_path / "deep.png")
     with Image.open(tmp_path / "deep.png") as opened:
         assert np.array_equal(predictor.labels(opened), predictor.labels(tmp_path / "deep.png"))
+    with pytest.raises(ValueError, match="The image has 32-bit pixels"):
+        predictor.predict(Image.new("I", (32, 32)))
     for wrong in (np.zeros((8, 8, 3)), np.zeros((2, 8, 8, 3), np.uint8)):
         with pytest.raises(ValueError, match=r"uint8 and \[H, W\] or \[H, W, 3\], not"):
             predictor.predict(wrong)

@@ -358,6 +358,9 @@ def test_a_step_0_that_means_something_else_is_not_taken_over(tmp_path: Path) ->
     larger = dataclasses.replace(square, train=dataclasses.replace(square.train, crop=48))
     with pytest.raises(ValueError, match=r"the crop that is measured 32, this run has 48"):
         run(tmp_path / "larger", dataclasses.replace(larger, start_from=str(tmp_path / "square" / "step-0")))
+    tested = dataclasses.replace(square, data=dataclasses.replace(square.data, test_split="train"))
+    with pytest.raises(ValueError, match=r"data\.test_split 'val', this run has 'train'"):
+        run(tmp_path / "tested", dataclasses.replace(tested, start_from=str(tmp_path / "square" / "step-0")))
     dft = small("dft")
     run(tmp_path / "dft", dataclasses.replace(dft, stream=StreamConfig(steps=(FIRST, ("five", "six")))))
     start = str(tmp_path / "dft" / "step-0")

@@ -158,6 +158,7 @@ def test_an_extended_model_is_measured_again_as_its_run_did(
         found, expected = json.loads((tmp_path / "scores.json").read_text()), folder.scores()[step]
         assert (found["step"], found["iou"], found["pixels"]) == (step, expected.iou, expected.pixels)
         assert found["miou"] == expected.miou
+    assert main(["evaluate", str(tmp_path / "out"), "--future", "ignore"]) == 2
 
 
 def test_flags_that_an_extension_has_no_use_for_are_refused(
@@ -165,7 +166,11 @@ def test_flags_that_an_extension_has_no_use_for_are_refused(
 ) -> None:
     model = foreign(tmp_path / "model", "segformer", CITY)
     words = ["extend", str(model), "--data", str(data), "--out", str(tmp_path / "out")]
-    for flag, value in (("data.void", "background"), ("evaluation.future", "ignore")):
+    for flag, value in (
+        ("data.void", "background"),
+        ("evaluation.future", "ignore"),
+        ("evaluation.background", "ignore"),
+    ):
         assert main([*words, f"--{flag}", value]) == 2
         assert f"leave out --{flag}." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

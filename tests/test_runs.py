@@ -148,5 +148,8 @@ def test_runs_that_start_at_the_same_moment_get_folders_of_their_own(tmp_path: P
     assert len(set(folders)) == 40
     assert all(folder.is_dir() for folder in folders)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"cannot be written: Not a directory\. Choose a folder with --out"):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="link cannot be written: File exists"):
+        new_folder(tmp_path / "link", "mine")
+    with pytest.raises(ValueError, match=r"file cannot be written: File exists\. Choose a folder with --out"):
         new_folder(tmp_path / "file", "mine")

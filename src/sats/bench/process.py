@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ENTRY = "sats.bench.cell"
 OWN = "sats: "
 """How the message of a command that fails begins, which may be several lines."""
+MOST_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class RunningJob:
         with self.job.log.open("rb") as log:
             log.seek(self.offset)
             lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").split("\n") if line.strip()]
-        own = [place for place, line in enumerate(lines) if line.startswith(OWN)]
-        return " ".join(lines[own[-1] :]).removeprefix(OWN) if own else "".join(lines[-1:])
+        message = lines[next((place for place, line in enumerate(lines[::-1], 1) if line.startswith(OWN)), 1) * -1 :]
+        if any(line.startswith("Traceback") for line in message) or len(message) > MOST_LINES:
+            message = lines[-1:]  # that was a warning, long before
+        return " ".join(message).removeprefix(OWN)
 
 
 def start(job: Job, one_thread: bool = True) -> RunningJob:

@@ -58,7 +58,9 @@ class Sweep:
 
     def _other(self, cell: Cell) -> RunFolder | None:
         """A run that is none of the cells, with the step 0 of ``cell``."""
-        return self._others.get(key) if (key := self._step0[cell.name]) else None
+        key = self._step0[cell.name]
+        run = self._others.get(key) if key else None
+        return run if run and run.step(0).is_dir() else None
 
     def source(self, cell: Cell) -> str:
         """Where the step 0 of ``cell`` comes from, in words: as it is, or as it would be if all went well."""
@@ -77,7 +79,7 @@ class Sweep:
     def _first(self, family: Sequence[Cell]) -> str:
         """Who has or will have the step 0 of a ``family`` of which none has begun."""
         other = self._other(family[0])
-        return other.path.name if other else family[0].name
+        return str(other.path.relative_to(self.folder.path)) if other else family[0].name
 
     def is_ready(self, cell: Cell) -> bool:
         """Whether ``cell`` can start: the step 0 that it needs is there, or nobody is training it."""

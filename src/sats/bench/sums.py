@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sats.data.layouts import OWN, open_data
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -37,9 +40,10 @@ def data_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:
 
 
 def _sums_of(data: DataConfig) -> Iterator[tuple[tuple[Path, str], str]]:
-    for root, classes in ((data.root, data.classes), *((folder, ()) for folder in data.folders)):
+    arriving = dataclasses.replace(data, source=OWN, classes=())
+    for root, read in ((data.root, data), *((folder, arriving) for folder in data.folders)):
         for split in (data.train_split, data.test_split):
-            yield (Path(root), split), _sum_of_split(data, Path(root), split, classes)
+            yield (Path(root), split), _sum_of_split(read, Path(root), split)
 
 
 def short_names(paths: Collection[Path]) -> dict[Path, str]:
@@ -50,12 +54,10 @@ def short_names(paths: Collection[Path]) -> dict[Path, str]:
     return {path: "/".join(path.parts[-parts:]) for path in paths}
 
 
-def _sum_of_split(data: DataConfig, root: Path, split: str, classes: Sequence[str]) -> str:
+def _sum_of_split(data: DataConfig, root: Path, split: str) -> str:
     """Empty for what cannot be opened."""
-    from sats.data.layouts import open_data
-
     try:
-        source = open_data(data.source, root, split, tuple(classes), data.has_background)
+        source = open_data(data.source, root, split, data.classes, data.has_background)
     except (ValueError, OSError):
         return ""
     total = hashlib.sha256("\n".join(source.classes).encode("utf-8", "surrogateescape"))

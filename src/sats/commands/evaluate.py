@@ -11,7 +11,7 @@ import tyro
 
 from sats import api
 from sats.commands.tables import show_skipped
-from sats.engine.run_folder import EXTENSION, MODEL, STEP, find_model, run_of
+from sats.engine.run_folder import MODEL, STEP, find_model, run_of
 from sats.evaluation.table import show_scores
 from sats.files import at_home, write_text
 from sats.progress import progress_bar
@@ -83,15 +83,26 @@ def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
     """The scores of the model in ``model``: where nothing else is said, as its run measures them."""
     run = run_of(model)
     config = asked_config(run, arguments) if run else None
-    arguments = as_in_the_run(arguments, config)
     step = step_of(model, run)
     if run and config and step is not None and not (arguments.data or arguments.split):
         if config.extends.checkpoint:
-            return measure_extended(api.load(model), run, step, arguments)
+            refuse_ways_to_measure(arguments)
+            return measure_extended(api.load(model), run, step, as_in_the_run(arguments, config))
         if config.data.folders:
-            return dataclasses.replace(measure_in_run(api.load(model), run, step, arguments), step=step)
+            return measure_in_run(api.load(model), run, step, as_in_the_run(arguments, config))
+    arguments = as_in_the_run(arguments, config)
     scores = measure(api.load(model), open_source_of(arguments, config), arguments, num_first_of(run))
     return scores if step is None else dataclasses.replace(scores, step=step)
+
+
+def refuse_ways_to_measure(arguments: EvaluateArguments) -> None:
+    """ValueError for what an extended model's own way to be measured leaves no choice of."""
+    for name in ("future", "background"):
+        if getattr(arguments, name):
+            raise ValueError(
+                f"An extended model is measured as `sats extend` did, where --{name} says nothing: leave it out, or "
+                "name a folder with --data."
+            )
 
 
 def asked_config(run: RunFolder, arguments: EvaluateArguments) -> RunConfig[Method]:
@@ -103,7 +114,7 @@ def asked_config(run: RunFolder, arguments: EvaluateArguments) -> RunConfig[Meth
 
 def step_of(model: Path, run: RunFolder | None) -> int | None:
     """Which step of ``run`` the model folder is of; None if it is not one of its steps'."""
-    if run and run.path.name == EXTENSION and model.resolve() == run.path.parent:
+    if run and model.resolve() == run.path.parent and run.config().extends.checkpoint:
         return 1  # the extended model, as it was published
     number = model.parent.name.removeprefix(STEP)
     return int(number) if run and model.resolve().parent.parent == run.path and number.isdecimal() else None
@@ -128,7 +139,8 @@ def measure_in_run(predictor: Predictor, run: RunFolder, step: int, arguments: E
     stream = build_stream(asked_config(run, arguments), run.num_steps(), run.domains())
     assert isinstance(stream, Stream)  # noqa: S101 (an extension has no folders that arrive)
     samples = stream.test_samples(stream.steps[step], arguments.future or "background", arguments.background or "count")
-    return measure_on(predictor, samples, arguments, stream.num_first)
+    scores = measure_on(predictor, samples, arguments, stream.num_first)
+    return dataclasses.replace(scores, step=step)
 
 
 def measure_extended(predictor: Predictor, run: RunFolder, step: int, arguments: EvaluateArguments) -> Scores:

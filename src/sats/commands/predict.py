@@ -11,7 +11,7 @@ import tyro
 
 from sats import api
 from sats.commands.tables import show_skipped
-from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, read_image
+from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, opened, read_image
 from sats.evaluation.overlay import index_image, overlay
 from sats.files import at_home, replacing, saving
 from sats.progress import progress_bar
@@ -61,6 +61,8 @@ def main(words: Sequence[str]) -> None:
         if image := read_or_skip(file, skipped if arguments.on_error == "skip" else None):
             predict_one(predictor, image, out / name, endings)
     show_skipped(skipped)
+    if len(skipped) == len(files):
+        raise ValueError(f"None of the images could be read: nothing was written to {out}.")
     print(f"{count(len(files) - len(skipped), 'image')}: {out}")
 
 
@@ -94,7 +96,7 @@ def image_files(path: Path, out: Path) -> dict[Path, Path]:
     if out.resolve() == path.resolve():
         raise ValueError(f"{path} holds the images, and masks would be taken for more of them: name another --out.")
     found = {file: file.relative_to(path) for file in sorted(path.rglob("*")) if _is_image(file)}
-    own = out.resolve()
+    own = out.resolve() if out.resolve().is_relative_to(path.resolve()) else None
     names = {
         file: name.with_suffix("")
         for file, name in found.items()
@@ -106,21 +108,33 @@ def image_files(path: Path, out: Path) -> dict[Path, Path]:
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
 
 
 def check_targets(files: Mapping[Path, Path], out: Path, endings: Sequence[str]) -> None:
-    """ValueError if what is written for one of ``files`` would replace an image, or what is written for another."""
-    images = {file.resolve(): file for file in files}
+    """ValueError if what is written for one of ``files`` would replace a picture, or what is written for another.
+
+    Masks of an earlier call may be replaced; they, and the overlays beside them, are known by the mask's palette.
+    """
+    images = {file.resolve() for file in files}
     taken: dict[Path, Path] = {}
     for file, name in files.items():
-        for ending in endings:
-            target = Path(f"{out / name}{ending}")
-            if image := images.get(target.resolve()):
-                raise ValueError(f"{image} would be overwritten by a mask of {file}: name another --out.")
+        ours = _is_mask(Path(f"{out / name}{MASK}"))
+        for target in (Path(f"{out / name}{ending}") for ending in endings):
             if target in taken:
                 raise ValueError(f"{taken[target]} and {file} would both be written to {target}: rename one.")
+            if target.resolve() in images or (target.exists() and not ours):
+                raise ValueError(f"{target} would be overwritten by what is seen in {file}: name another --out.")
             taken[target] = file
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether ``path`` is a picture of ours, or at least one of indices with a palette."""
+    try:
+        with opened(str(path)) as picture:
+            return picture.mode == "P"
+    except ValueError:
+        return False
 
 
 def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> None:

@@ -180,7 +180,9 @@ def _image_fault(image: Image.Image) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image in RGB: greyscale repeated, alpha dropped, of 16-bit greyscale the upper 8 bits."""
+    """An image in RGB: greyscale repeated, alpha dropped, of 16-bit greyscale the upper 8 bits; ValueError for 32."""
+    if fault := _image_fault(image):
+        raise ValueError(f"The image {fault}")
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sats.data.ade20k import ADE20K
 from sats.data.bdd100k import BDD100K
@@ -27,7 +27,7 @@ LAYOUTS: dict[str, Layout] = {
     layout.name: layout
     for layout in (VOC, ADE20K, CITYSCAPES, CITYSCAPES_BY_CITY, BDD100K, CAMVID, COCO_STUFF, CCP, IDD_LITE)
 }
-OWN = "folder"
+OWN: Final = "folder"
 """The name of everybody's own data."""
 
 

@@ -302,15 +302,20 @@ def new_folder(parent: Path, name: str) -> Path:
 
     ValueError if it cannot be made.
     """
-    for path in _numbered(parent, name):
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ValueError(f"{path} cannot be written: {error.strerror}. Choose a folder with --out.") from error
-        return path
-    raise AssertionError("there is always a number more")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        return next(path for path in _numbered(parent, name) if _made(path))
+    except OSError as error:
+        raise ValueError(f"{parent} cannot be written: {error.strerror}. Choose a folder with --out.") from error
+
+
+def _made(path: Path) -> bool:
+    """Make a folder; False if it is there already."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def unused_folder(parent: Path, name: str) -> Path:
