@@ -36,7 +36,7 @@ def test_a_large_image_is_read_in_pieces(name: str, monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     output = SegOutput(torch.randn(2, 24, 30, 40), (), (), (120, 160))
     whole = best_classes(output, (601, 803), 21, method.scores)
-    monkeypatch.setattr("sats.evaluation.argmax.AT_ONCE", 1000)
+    monkeypatch.setattr("sats.evaluation.argmax.LARGE", 1000)
     heights = []
 
     def watched(scores: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ ENTRY = "sats.bench.cell"
 OWN = "sats: "
 """How the message of a command that fails begins, which may be several lines."""
 MOST_LINES = 20
+"""A message has no more lines than these."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class RunningJob:
         with self.job.log.open("rb") as log:
             log.seek(self.offset)
             lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").split("\n") if line.strip()]
-        message = lines[next((place for place, line in enumerate(lines[::-1], 1) if line.startswith(OWN)), 1) * -1 :]
+        start = max((place for place, line in enumerate(lines) if line.startswith(OWN)), default=len(lines) - 1)
+        message = lines[max(start, 0) :]
         if any(line.startswith("Traceback") for line in message) or len(message) > MOST_LINES:
             message = lines[-1:]  # that was a warning, long before
         return " ".join(message).removeprefix(OWN)

@@ -38,13 +38,14 @@ def keep_features(replay: FeatureReplay, context: Context, loader: Iterable[Batc
     model = context.model
     rows = model.classifier.weights[0]
     classes = torch.arange(step.first_new, step.num_seen, device=rows.device)
-    moments = torch.zeros(len(classes), 1 + 2 * rows.shape[1], device=rows.device, dtype=torch.float64)
+    device = torch.device("cpu") if rows.device.type == "mps" else rows.device  # as `class_moments`
+    moments = torch.zeros(len(classes), 1 + 2 * rows.shape[1], device=device, dtype=torch.float64)
     with looking_only(model), model.other_classifier(nn.Identity()):
         for batch in loader:
             features = model(batch.images).logits
             labels = losses.resize_labels(batch.labels, (features.shape[2], features.shape[3]))
             moments += losses.class_moments(features, labels, classes)
-    replay.keep(context.state, step, context.sum_over_processes(moments))
+    replay.keep(context.state, step, context.sum_over_processes(moments), rows.device)
 
 
 def prepare(run: Run, context: Context) -> None:

@@ -19,7 +19,7 @@ Scoring = Callable[["Tensor", int], "Tensor"]
 """What makes class scores [B, C, H, W] of logits and the number of classes C (`Method.scores`)."""
 
 
-AT_ONCE = 2**26
+LARGE = 2**26
 """Of an image with more logits than these, 256 MiB, no more than a few rows are made at once."""
 
 
@@ -36,7 +36,7 @@ def best_classes(output: SegOutput, size: tuple[int, int], num_classes: int, sco
     """
     found = [
         _in_pieces(image, size, num_classes, scores)
-        if len(image) * size[0] * size[1] > AT_ONCE
+        if len(image) * size[0] * size[1] > LARGE
         else _highest(scores(dataclasses.replace(output, logits=image[None]).logits_at(size), num_classes))
         for image in output.logits
     ]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 Picture = Union[Image.Image, "NDArray[np.uint8]", "PathLike[str]", str]
+"""An open image, an array [H, W, 3] in RGB, or a file's path."""
 
 
 @dataclass(frozen=True)

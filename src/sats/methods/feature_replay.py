@@ -11,7 +11,7 @@ from sats.types import BACKGROUND
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
+    from torch import Tensor, device
 
     from sats.methods.context import Context
     from sats.types import Step
@@ -44,11 +44,11 @@ class FeatureReplay:
         """Whether the classes of ``step`` have been gathered, as far as it brought any."""
         return step.num_new == 0 or (KNOWN in state and len(state[KNOWN]) >= step.num_seen)
 
-    def keep(self, state: dict[str, Tensor], step: Step, moments: Tensor) -> None:
-        """Put the classes of ``step`` into ``state``, by their `losses.class_moments`; earlier ones stay."""
+    def keep(self, state: dict[str, Tensor], step: Step, moments: Tensor, where: device) -> None:
+        """Put the classes of ``step`` into ``state``, on the device ``where``, by their moments; earlier ones stay."""
         means, variances = losses.mean_and_variance(moments)
         for name, new in {MEAN: means, VARIANCE: variances, KNOWN: moments[:, 0] > 0}.items():
-            kept = new.new_zeros(step.num_seen, *new.shape[1:])
+            kept = new.new_zeros(step.num_seen, *new.shape[1:], device=where)
             before = state.get(name, kept)[: step.first_new]
             kept[: len(before)] = before
             kept[step.first_new :] = new

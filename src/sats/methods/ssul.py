@@ -24,10 +24,9 @@ class Ssul(Method, name="ssul"):
 
     The unknown class is a reserved row, after the classes; new rows start as copies of it. Its probability counts as
     background's at test. Which background is unknown, a saliency map says (``--data.saliency``); that of exemplars
-    stays background, as in the published code. Deviations: each
-    class's head is a row of the classifier, so that the saved model is a plain one, where the code has a 3x3
-    convolution, batch norm and ReLU of its own before each; and the background's row is frozen, where the code gives it
-    0.0001 of the rate.
+    stays background, as in the published code. Deviations: each class's head is a row of the classifier, so that the
+    saved model is a plain one, where the code has a 3x3 convolution, batch norm and ReLU of its own before each; and
+    the background's row is frozen, where the code gives it 0.0001 of the rate.
     """
 
     uses_teacher: ClassVar[bool] = True
