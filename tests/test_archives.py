@@ -31,7 +31,8 @@ def make_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def make_tar(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+    kinds = {".tgz": "w:gz", ".gz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
+    with tarfile.open(path, kinds.get(path.suffix, "w")) as archive:  # type: ignore[call-overload]
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
@@ -135,6 +136,53 @@ def test_broken_and_other_files_are_one_sentence(maker: Callable[..., Path], tmp
     assert not below(tmp_path / "out")
 
 
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.9, 1])
+@pytest.mark.parametrize("name", ["a.tgz", "a.tar.bz2", "a.tar.xz"])
+def test_damage_in_the_middle_is_noticed(name: str, place: float, tmp_path: Path) -> None:
+    """Also where it looks like the archive's end."""
+    rng = np.random.default_rng(0)
+    files = {f"{index}.txt": rng.integers(97, 101, 20_000, dtype=np.uint8).tobytes() for index in range(8)}
+    archive = make_tar(tmp_path / name, files)
+    content = bytearray(archive.read_bytes())
+    start = round(place * (len(content) - 400)) if place < 1 else len(content) - 8
+    content[start : start + 8] = bytes(8) if place < 1 or not name.endswith("gz") else b"checksum"
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} .*(cannot be unpacked|no archive)"):
+        unpack(archive, tmp_path / "out")
+    assert not below(tmp_path / "out")
+
+
+def test_a_broken_header_is_not_the_end_of_an_archive(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a.tar", FILES)
+    content = bytearray(archive.read_bytes())
+    content[1024:1536] = bytes(512)
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tar cannot be unpacked \(what describes one of its files is broken"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_an_encrypted_archive_is_no_full_disk(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"alpha"})
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1  # the flag of the file
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # and of its entry in the list
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.zip is encrypted"):
+        unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["a.txt", "a.txt/b.txt", "./a.txt"])
+def test_a_path_that_occurs_twice_is_refused(second: str, tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in ("a.txt", second):
+            opened.writestr(name, b"alpha")
+    with pytest.raises(ValueError, match=r"a\.zip holds .* twice"):
+        unpack(archive, tmp_path / "out")
+    assert not below(tmp_path / "out")
+
+
 def test_a_checksum_tells_whether_the_archive_is_the_published_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"alpha")
     check_digest(tmp_path / "a", f"md5:{hashlib.md5(b'alpha', usedforsecurity=False).hexdigest()}")
@@ -209,6 +257,11 @@ def test_a_broken_annotation_of_ccp_leaves_nothing(content: bytes, told: str, tm
     labels = tmp_path / "clothing-co-parsing-master" / "annotations" / "pixel-level"
     labels.mkdir(parents=True)
     (labels / "0001.mat").write_bytes(content)
+    photos = tmp_path / "clothing-co-parsing-master" / "photos"
+    photos.mkdir()
+    with pytest.raises(ValueError, match=r"0001\.jpg is missing: unpack clothing-co-parsing-master\.zip again"):
+        ccp.convert(tmp_path)
+    (photos / "0001.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match=rf"0001\.mat {told}"):
         ccp.convert(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["clothing-co-parsing-master"]

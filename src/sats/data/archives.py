@@ -26,6 +26,18 @@ MOST_GROWTH: Final = 200
 """How many times as large as an archive its content may be; pictures hardly shrink, a bomb shrinks a thousandfold."""
 SMALL: Final = 64 * 2**20
 """Bytes of content that any archive may have, whatever its own size."""
+ENCRYPTED: Final = 1
+"""The bit in a zip file's flags."""
+BROKEN: Final = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,  # from gzip and bz2, too
+    NotImplementedError,
+)
+"""What reading a broken archive raises."""
 SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -54,16 +66,22 @@ def check_digest(archive: Path, digest: str, report: Callable[[int], object] = l
 def unpack(archive: Path, into: Path, report: Callable[[int], object] = lambda _: None) -> int:
     """Unpack ``archive`` below the folder ``into``, all of it or nothing; returns the number of files.
 
-    ``report`` gets the bytes written. ValueError for a path that leads out of the folder, a link, a device, content
-    that is out of all proportion to the archive, or a file that is there already: nothing is replaced.
+    ``report`` gets the bytes written. ValueError for an archive that is broken or encrypted, a path that leads out of
+    the folder or occurs twice, a link, a device, content that is out of all proportion to the archive, or a file that
+    is there already: nothing is replaced.
     """
     into.mkdir(parents=True, exist_ok=True)
     budget = _Budget(archive, into)
     paths = []
-    with saving(into), working(into / archive.name) as beside, _reading(archive):
+    with saving(into), working(into / archive.name) as beside:
         for member in _members(archive):
             path = _free_place(archive, member.path, into)
-            _copy(member.content, beside / path, budget, report)
+            with _new_file(archive, beside / path) as file:
+                budget.take(0, files=1)
+                for chunk in _chunks(archive, member.content):
+                    budget.take(len(chunk))
+                    file.write(chunk)
+                    report(len(chunk))
             paths.append(path)
         for path in paths:
             (into / path).parent.mkdir(parents=True, exist_ok=True)
@@ -95,12 +113,13 @@ class _Budget:
 
 def _members(archive: Path) -> Iterator[Member]:
     """The regular files in a zip or tar file; ValueError for anything but these and folders."""
-    if zipfile.is_zipfile(archive):
-        yield from _zip_members(archive)
-    elif tarfile.is_tarfile(archive):
-        yield from _tar_members(archive)
-    else:
-        raise ValueError(f"{archive} is no archive that can be unpacked here ({', '.join(SUFFIXES)}).")
+    with _reading(archive):
+        if zipfile.is_zipfile(archive):
+            yield from _zip_members(archive)
+        elif tarfile.is_tarfile(archive):
+            yield from _tar_members(archive)
+        else:
+            raise ValueError(f"{archive} is no archive that can be unpacked here ({', '.join(SUFFIXES)}).")
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
@@ -111,6 +130,8 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                 raise ValueError(_not_plain(archive, entry.filename))
             if entry.is_dir():
                 continue
+            if entry.flag_bits & ENCRYPTED:
+                raise ValueError(f"{archive} is encrypted: unpack it by hand, with its password.")
             with opened.open(entry) as content:
                 yield Member(entry.filename, content)
 
@@ -125,6 +146,10 @@ def _tar_members(archive: Path) -> Iterator[Member]:
                 continue  # a folder
             with content:
                 yield Member(entry.name, content)
+        assert opened.fileobj is not None  # noqa: S101 (it is open)
+        while rest := opened.fileobj.read(CHUNK):  # to its end, where a compressed file has its checksum
+            if rest.strip(b"\0"):  # a broken header looks like the end
+                raise tarfile.ReadError("what describes one of its files is broken")
 
 
 def _not_plain(archive: Path, name: str) -> str:
@@ -147,20 +172,33 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     return path
 
 
-def _copy(content: IO[bytes], target: Path, budget: _Budget, report: Callable[[int], object]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    budget.take(0, files=1)
-    with target.open("xb") as file:
+@contextmanager
+def _new_file(archive: Path, target: Path) -> Iterator[IO[bytes]]:
+    """A new file to write; ValueError if ``archive`` held another of its name, or one called as a folder of it."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.open("xb")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(
+            f"{archive} holds {target.name!r} or a folder around it twice: it was not unpacked. Fetch it again."
+        ) from error
+    with file:
+        yield file
+
+
+def _chunks(archive: Path, content: IO[bytes]) -> Iterator[bytes]:
+    with _reading(archive):
         while chunk := content.read(CHUNK):
-            budget.take(len(chunk))
-            file.write(chunk)
-            report(len(chunk))
+            yield chunk
 
 
 @contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Turn whatever is wrong inside an archive into one ValueError."""
+    """Turn whatever is wrong inside an archive into one ValueError.
+
+    Nothing is written in this context, so that what the system says here is of reading.
+    """
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, NotImplementedError) as error:
+    except BROKEN as error:
         raise ValueError(f"{archive} cannot be unpacked ({error}): fetch it again.") from error

@@ -44,7 +44,7 @@ def _find(root: Path, split: str) -> Found:
 def convert(root: Path) -> None:
     """Make ccp/ of the photos and the MATLAB files in what GitHub gives of the data set, all of it or nothing.
 
-    ValueError if it is there already, or a file is no annotation.
+    ValueError if it is there already, a file is no annotation, or its photo is missing.
     """
     home = root / ARCHIVE
     made = root / "ccp"
@@ -53,15 +53,18 @@ def convert(root: Path) -> None:
     annotations = sorted((home / "annotations" / "pixel-level").glob("*.mat"))
     if not annotations:
         raise ValueError(f"{home / 'annotations' / 'pixel-level'} holds no .mat files: unpack {ARCHIVE}.zip again.")
+    photos = {path: home / "photos" / f"{path.stem}.jpg" for path in annotations}
+    for photo in photos.values():
+        if not photo.is_file():
+            raise ValueError(f"{photo} is missing: unpack {ARCHIVE}.zip again.")
     tested = set(sorted(annotations, key=lambda path: hashlib.sha256(path.stem.encode()).digest())[:TESTED])
     with saving(made), building(made) as beside:
-        for path in progress_bar(annotations, "converting masks", len(annotations)):
+        for path, photo in progress_bar(photos.items(), "converting masks", len(photos)):
             split = "val" if path in tested else "train"
             for part in ("images", "masks"):
                 (beside / part / split).mkdir(parents=True, exist_ok=True)
             Image.fromarray(_mask(path)).save(beside / "masks" / split / f"{path.stem}.png")
-            photo = f"{path.stem}.jpg"
-            shutil.copyfile(home / "photos" / photo, beside / "images" / split / photo)
+            shutil.copyfile(photo, beside / "images" / split / photo.name)
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:
