@@ -114,6 +114,29 @@ def test_more_than_half_are_not_single_broken_images(data: Path) -> None:
         open_folder(data, "train", on_error="skip")
 
 
+@pytest.mark.parametrize("left", [0, 1, IMAGES // 2 - 1])
+@pytest.mark.parametrize("ending", [None, ".jpg"])
+def test_more_than_half_of_the_images_without_a_mask_are_no_single_ones(
+    left: int, ending: str | None, data: Path
+) -> None:
+    for index in range(left, IMAGES):
+        mask = data / f"masks/train/{index:02}.png"
+        if ending:
+            mask.rename(mask.with_suffix(ending))
+        else:
+            mask.unlink()
+    with pytest.raises(DataProblemsError, match=r"is not a PNG|images without a mask"):
+        open_folder(data, "train", on_error="skip")
+
+
+def test_half_of_the_images_without_a_mask_are_left_out(data: Path) -> None:
+    for index in range(IMAGES // 2):
+        (data / f"masks/train/{index:02}.png").unlink()
+    source = open_folder(data, "train", on_error="skip")
+    assert len(source) == IMAGES // 2
+    assert [type(problem) for problem in source.skipped] == [str]
+
+
 # --- found in the middle of a run -------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -50,6 +50,19 @@ class DataProblemsError(ValueError):
         super().__init__(problems[0] if len(problems) == 1 else f"{where} has {len(problems)} problems:{shown}{more}")
 
 
+class Unpaired(str):
+    """A sentence on so many ``images`` that are in no pair, as they or their masks are missing."""
+
+    __slots__ = ("images",)
+    images: int
+
+    def __new__(cls, sentence: str, images: int) -> Self:
+        """Keep the number beside the sentence."""
+        problem = super().__new__(cls, sentence)
+        problem.images = images
+        return problem
+
+
 @dataclass(frozen=True)
 class Labels:
     """What the ids in masks mean: ``classes``, the background first, and for each raw id [256] its index or IGNORE.
@@ -67,8 +80,8 @@ class PairsSource(Source):
     """Pairs of image and mask files, with ``problems`` found when they were paired.
 
     ``cache`` keeps what each holds; ``rebuild`` looks at every file again. DataProblemsError, which says ``where``, for
-    whatever is wrong with any of them; with ``on_error`` "skip", such pairs are left out, unless they are more than
-    half.
+    whatever is wrong with any of them; with ``on_error`` "skip", such pairs are left out, unless they and the images
+    that are `Unpaired` are more than half.
     """
 
     def __init__(
@@ -88,9 +101,10 @@ class PairsSource(Source):
         sound = index.sizes[:, 0] > 0
         sound[index.owners[strange]] = False
         found = [*problems, *index.problems, *self._masks_to_mend(pairs, index, strange)]
-        if found and (on_error == "error" or 2 * sound.sum() < len(pairs)):
+        images = len(pairs) + sum(problem.images for problem in problems if isinstance(problem, Unpaired))
+        if found and (on_error == "error" or not sound.any() or 2 * sound.sum() < images):
             raise DataProblemsError(found, where)
-        self.skipped = tuple(found)
+        self.skipped = tuple(map(str, found))
         self._index = index.only(sound)
         used = [pair for pair, is_sound in zip(pairs, sound.tolist(), strict=True) if is_sound]
         self._keys = tuple(pair.key for pair in used)
@@ -257,7 +271,7 @@ def _listed(files: dict[str, File], names: Collection[str]) -> dict[str, File]:
 
 def _unlisted(place: Place, stems: list[str]) -> list[str]:
     mend = f"fetch the archive anew whose images belong into {place.images}"
-    return counted(stems, "listed image is missing", "listed images are missing", mend)
+    return _unpaired(stems, "listed image is missing", "listed images are missing", mend)
 
 
 def by_stem(folder: Path, suffixes: frozenset[str], problems: list[str], ending: str = "") -> dict[str, File]:
@@ -282,14 +296,19 @@ def _without_mask(place: Place, stems: list[str]) -> list[str]:
     if not stems:
         return []
     others = by_stem(place.masks, IMAGE_SUFFIXES - MASK_SUFFIXES, [], place.mask_ending)
-    problems = [
-        f"{place.masks / others[stem][0]} is not a PNG: save the mask as {stem}.png, from where it was made."
+    mend = "save the mask as {}.png, from where it was made"
+    problems: list[str] = [
+        Unpaired(f"{place.masks / others[stem][0]} is not a PNG: {mend.format(stem)}.", 1)
         for stem in stems
         if stem in others
     ]
     lacking = [stem for stem in stems if stem not in others]
     mend = f"put each mask at {place.masks}/<same name>{place.mask_ending}.png, or take the image away"
-    return problems + counted(lacking, "image without a mask", "images without a mask", mend)
+    return problems + _unpaired(lacking, "image without a mask", "images without a mask", mend)
+
+
+def _unpaired(stems: list[str], one: str, many: str, mend: str) -> list[str]:
+    return [Unpaired(sentence, len(stems)) for sentence in counted(stems, one, many, mend)]
 
 
 def counted(stems: list[str], one: str, many: str, mend: str) -> list[str]:
