@@ -179,6 +179,21 @@ def test_orders_may_differ_among_repetitions(tmp_path: Path) -> None:
     assert "in another order" in report(tmp_path, *runs[1:]).text
 
 
+def test_unfinished_runs_of_other_orders_know_other_classes(tmp_path: Path) -> None:
+    groups = [["background", "class 1", "class 2"], ["class 3"]]
+    for method in ("sats", "mib"):
+        for seed, order in enumerate((groups, [["background", "class 3", "class 2"], ["class 1"]])):
+            config = small(method, stream=dataclasses.replace(small().stream, order_seed=seed))
+            write_run(tmp_path / f"{method}-{seed}", order, config, done=1, seed=seed)
+    page = report(tmp_path, *sorted(tmp_path.iterdir()))
+    _, *rows = page.table("heat apart")
+    shown = {row[0]: row[1] for row in rows}
+    iou = {place: RunFolder(tmp_path / f"mib-{place}").scores()[-1].iou for place in range(2)}
+    assert shown["class 1"] == percent(iou[0]["class 1"])
+    assert shown["class 3"] == percent(iou[1]["class 3"])
+    assert shown["class 2"] == percent(((iou[0]["class 2"] or 0) + (iou[1]["class 2"] or 0)) / 2)
+
+
 def test_a_folder_of_runs_is_all_of_them(tmp_path: Path) -> None:
     repeated(tmp_path / "sweep", "sats", 2)
     write_run(tmp_path / "sweep" / "begun", groups_of(3, 1), done=0)

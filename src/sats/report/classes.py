@@ -81,9 +81,10 @@ def _remark(brought: Sequence[str]) -> str:
 
 
 def _cell(ious: Sequence[Mapping[str, float | None]], name: str) -> Cell:
-    if name not in ious[0]:
+    known = [iou[name] for iou in ious if name in iou]  # unfinished runs of different orders know different classes
+    if not known:
         return Cell()
-    value = spread([iou[name] for iou in ious])
+    value = spread(known)
     if value is None:
         return Cell(percent(None))
     tone = next((tone for least, tone in TONES if value.mean >= least), "")
