@@ -64,7 +64,7 @@ def even_config(accumulation: int) -> RunConfig[Method]:
 
     By SGD: AdamW moves a weight without gradient by the sign of its rounding errors.
     """
-    METHODS["sats"] = EvenStatistics
+    METHODS["sats"], EvenStatistics.name = EvenStatistics, "sats"
     config = small("sats")
     train_settings = dataclasses.replace(config.train, accumulation=accumulation, epochs=2, epochs_later=2)
     optim = dataclasses.replace(config.optim, optimizer="sgd", lr=0.05, lr_later=0.02, clip=0)

@@ -56,6 +56,18 @@ def compare(ours: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor],
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-8, atol=1e-10)
 
 
+def test_a_gradient_of_the_gradient_is_refused() -> None:
+    logits, old = torch.randn(B, C, H, W, requires_grad=True), torch.randn(B, K, H, W)
+    target = torch.randint(C, (B, H, W))
+    for loss in (
+        losses.cross_entropy(logits, target).mean(),
+        losses.unbiased_distillation(logits, old),
+        settled(lambda leaf: leaf.square().mean(dim=(1, 2, 3)), (logits,)).mean(),
+    ):
+        with pytest.raises(RuntimeError, match="first derivative only"):
+            torch.autograd.grad(loss, logits, create_graph=True)
+
+
 @pytest.fixture(params=[1, C * W, 3 * C * W, 10**6], ids=["below a row", "rows", "some rows", "whole images"])
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(enlarged.AT_ONCE, "cpu", request.param)

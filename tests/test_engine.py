@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,11 +25,12 @@ from sats.engine.run_folder import RunFolder, create_run, unused_folder
 from sats.engine.train import train
 from sats.errors import RunError
 from sats.evaluation.scores import Scores
-from sats.methods import METHODS, Method
+from sats.methods import METHODS, Method, method_name
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.context import Context
 from sats.methods.finetune import Finetune
 from sats.recipes import recipe
+from sats.types import Batch
 
 
 def small(method: str = "finetune", **changes: object) -> RunConfig[Method]:
@@ -151,6 +153,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) ->
     long = dataclasses.replace(loader, samples=shared.stream.train_samples(context.step), batch_size=3)
     with pytest.raises(RunError, match=r"step 0, iteration 3: oops = "):
         optimise(shared, context, long, None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Counting(Finetune):
+    """Fine-tuning that counts the images it may look at before a step."""
+
+    def begin_step(self, context: Context, loader: Iterable[Batch]) -> None:
+        context.state["images"] = torch.tensor(sum(len(batch.images) for batch in loader))
+
+
+def test_a_method_sees_all_images_before_a_step_also_after_others_have_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attention transfer's thresholds are gathered first, from the same images."""
+    monkeypatch.setattr(Counting, "name", "counting")
+    monkeypatch.setitem(METHODS, "counting", Counting)
+    method = Counting(attention_transfer=AttentionTransfer(weight=20.0))
+    run(tmp_path / "run", dataclasses.replace(small(), method=method))
+    for index, step in enumerate(RunFolder(tmp_path / "run").steps()):
+        state = load_file(tmp_path / "run" / f"step-{index}" / "state.safetensors")
+        assert state["images"] == step["images"]
+
+
+def test_two_methods_cannot_have_one_name() -> None:
+    class Mine(Finetune, name="a test's own"):
+        pass
+
+    try:
+        with pytest.raises(ValueError, match=r"is called .* already: choose another name"):
+
+            class Other(Finetune, name="a test's own"):
+                pass
+
+        with pytest.raises(ValueError, match="Counting has no name"):
+            method_name(Counting())
+    finally:
+        del METHODS["a test's own"]
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------

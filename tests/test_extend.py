@@ -252,6 +252,17 @@ def test_without_a_test_split_some_images_are_held_out(tmp_path: Path, capsys: p
     assert folder.scores()[1].pixels["cow"] == sum((mask == 1).sum() for mask in held_out)
 
 
+def test_old_data_of_one_split_is_measured_on_whatever_its_name(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    old = make_data(tmp_path / "old", ("background", "Car"), images=3, splits=("train",))
+    before, _ = extend(model, data, tmp_path / "out", "--old-data", str(old)).scores()
+    assert f"{old} has no split 'val': old classes are measured on its split 'train'." in capsys.readouterr().out
+    cars = sum((np.asarray(Image.open(mask)) == 1).sum() for mask in (old / "masks" / "train").iterdir())
+    assert before.pixels["car"] == cars
+
+
 def test_a_new_row_starts_as_the_mean_of_old_ones_by_the_teachers_predictions(data: Path, tmp_path: Path) -> None:
     """With a learning rate of 0 the saved rows are those that training started from."""
     model = foreign(tmp_path / "model", "segformer", CITY)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sats.config import DataConfig, StreamConfig
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import train
@@ -18,6 +19,7 @@ from sats.models.classifier import GrowingClassifier
 from sats.models.generated import CombinationStatistics, GeneratedClassifier
 from sats.types import IGNORE, Step
 from test_engine import run, same_weights, small, weights
+from test_extend import make_data
 from test_resume import interrupted
 
 STEP = Step(1, 3, 2)
@@ -129,3 +131,14 @@ def test_what_is_frozen_is_not_pretuned(name: str, tmp_path: Path) -> None:
 def test_new_rows_are_tuned_for_every_method(name: str, tmp_path: Path) -> None:
     config = dataclasses.replace(small(name), method=METHODS[name](init="nest", pretuning=Pretuning(epochs=1)))
     assert len(run(tmp_path, config)) == 2
+
+
+def test_rows_of_a_step_without_classes_stay_frozen(tmp_path: Path) -> None:
+    """Importances have nothing to say of what holds nothing."""
+    for place, classes in enumerate((("cow",), (), ("goat",))):
+        make_data(tmp_path / f"step-{place}", ("background", "dog", *classes), images=4)
+    folders = tuple(str(tmp_path / f"step-{place}") for place in range(3))
+    method = METHODS["ewc"](init="nest", pretuning=Pretuning(epochs=1))
+    data = DataConfig(source="folder", root=folders[0], folders=folders[1:])
+    config = small("ewc", data=data, stream=StreamConfig(protocol="all"))
+    assert len(run(tmp_path / "run", dataclasses.replace(config, method=method))) == 3

@@ -94,6 +94,17 @@ def test_any_name_that_a_file_may_have_can_be_written(length: int, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["x" * length]
 
 
+def test_what_was_set_aside_by_a_dead_process_is_put_back(tmp_path: Path, dead: int) -> None:
+    """Killed between the two renames."""
+    ending = f"{dead}@{files.platform.node()}.tmp"
+    for name in (f".model.old.{ending}", f".model.{ending}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    write_text(tmp_path / "a.txt", "text")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.txt", "model"]
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [f".model.old.{ending}"]
+
+
 def test_what_is_replaced_is_never_there_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while the old folder is removed, the new one is in its place."""
     (tmp_path / "model").mkdir()

@@ -10,13 +10,20 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, SegformerModel, pipeline
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForSemanticSegmentation,
+    SegformerForSemanticSegmentation,
+    SegformerModel,
+    pipeline,
+)
 
 from conftest import tiny_network, tiny_segmenter
 from sats.config import ModelConfig
 from sats.models import checkpoint, creation
 from sats.models.classifier import GrowingClassifier
 from sats.models.deeplab import DEPTHS
+from sats.models.preprocessing import Preprocessing
 from sats.models.segformer import SIZES, segformer_config
 from sats.models.segmenter import Segmenter
 from sats.types import BACKGROUND, Step
@@ -267,6 +274,15 @@ def test_an_encoder_alone_will_do(tmp_path: Path) -> None:
     for name, parameter in encoder.named_parameters():
         assert torch.equal(stored[name], parameter.float()), name
     assert {parameter.dtype for parameter in segmenter.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("size", ["segformer-tiny", "auto"])
+def test_images_are_normalised_as_the_weights_want_it(size: str, tmp_path: Path) -> None:
+    halves = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    network = SegformerForSemanticSegmentation(segformer_config("segformer-tiny"))
+    checkpoint.save(Segmenter(network, ["a", "b"], preprocessing=halves), tmp_path / "weights")
+    segmenter = creation.create(size, ["background", "a"], weights=str(tmp_path / "weights"))
+    assert (segmenter.preprocessing.mean, segmenter.preprocessing.std) == (halves.mean, halves.std)
 
 
 def test_a_whole_segformer_gives_encoder_and_decoder(tmp_path: Path) -> None:

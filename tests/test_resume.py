@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -174,16 +175,36 @@ def test_only_broken_checkpoints_mean_the_step_starts_again(tmp_path: Path, whol
     assert same_runs(expected, folder.path)
 
 
-def test_a_checkpoint_of_another_format_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path: Path) -> None:
     config = settings("finetune")
     folder = create_run(tmp_path / "run", config)
     interrupted(folder, config, 3)
     (manifest,) = folder.checkpoints.rglob("checkpoint.json")
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**values, "version": 99}))
+    with pytest.raises(ValueError, match="has format 99, and this version of sats reads 1: resume with the version"):
+        checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
+    assert manifest.exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_a_checkpoint_that_is_only_out_of_reach_is_kept(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings("finetune")
+    folder = create_run(tmp_path / "run", config)
+    interrupted(folder, config, 3)
+
+    def failing(_path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint, "sha256", failing)
+    with pytest.raises(type(error)):
+        checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
+    monkeypatch.undo()
     saved, problems = checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
-    assert saved is None
-    assert "99" in problems[0]
+    assert saved is not None
+    assert not problems
 
 
 def test_a_checkpoint_whose_method_has_other_tensors_is_passed_over(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def page(results: list[Path], out: Path) -> None:
         if cell["figures"]
     }
     lines = [
-        "| cell | published old / new / all | measured old / new / all | within | images by step | hours |",
+        "| cell | published old / new / all | measured old / new / all | within | images by step | PFLOP |",
         "|---|---|---|---|---|---|",
     ]
     for variant, recipes in expected["cells"].items():
@@ -155,7 +155,7 @@ def _line(
     within = "open" if own[-1] is None else "yes" if abs(own[-1] - (published[-1] or 0)) <= limit else "no"
     counts = planned["images"]
     shown = ", ".join(map(str, counts[:6])) + (f", ... ({len(counts)} steps)" if len(counts) > 6 else "")
-    return f"| `{name}` | {_numbers(published)} | {_numbers(own)} | {within} | {shown} | {planned['hours']:.1f} |"
+    return f"| `{name}` | {_numbers(published)} | {_numbers(own)} | {within} | {shown} | {planned['tflop'] / 1000:.1f} |"
 
 
 def _numbers(values: list[float | None]) -> str:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sats.methods.base import freezes_encoder
 from sats.types import MIN_SIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sats.config import RunConfig
     from sats.methods import Method
+
+
+LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "train.epochs": (1, math.inf),
+    "train.batch_size": (1, math.inf),
+    "train.accumulation": (1, math.inf),
+    "train.crop": (MIN_SIDE, math.inf),
+    "train.workers": (-1, math.inf),
+    "train.log_every": (1, math.inf),
+    "train.colour": (0, 1),
+    "optim.momentum": (0, 1),
+    "optim.warmup": (0, 1),
+    "evaluation.batch_size": (1, math.inf),
+    "method.pretuning.epochs": (1, math.inf),
+    "data.images": (1, math.inf),
+    "data.image_size": (MIN_SIDE, math.inf),
+}
+"""The least and the most that a setting may be, where that is not any number from 0; a method's are its own."""
 
 
 def check(config: RunConfig[Method]) -> None:
@@ -148,41 +166,9 @@ def _cost_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
 
 
 def _bounds(config: RunConfig[Method]) -> dict[str, tuple[float, float, float]]:
-    """Each number that has limits: its value, the least and the most it may be."""
-    train, optim = config.train, config.optim
-    return {
-        "train.epochs": (train.epochs, 1, math.inf),
-        "train.epochs_later": (train.epochs_later, 0, math.inf),
-        "train.batch_size": (train.batch_size, 1, math.inf),
-        "train.accumulation": (train.accumulation, 1, math.inf),
-        "train.crop": (train.crop, MIN_SIDE, math.inf),
-        "train.resize": (train.resize, 0, math.inf),
-        "train.workers": (train.workers, -1, math.inf),
-        "train.feature_cache": (train.feature_cache, 0, math.inf),
-        "train.checkpoint_minutes": (train.checkpoint_minutes, 0, math.inf),
-        "train.log_every": (train.log_every, 1, math.inf),
-        "train.colour": (train.colour, 0, 1),
-        "optim.lr": (optim.lr, 0, math.inf),
-        "optim.lr_later": (optim.lr_later, 0, math.inf),
-        "optim.warmup": (optim.warmup, 0, 1),
-        "optim.clip": (optim.clip, 0, math.inf),
-        "memory.size": (config.memory.size, 0, math.inf),
-        "evaluation.batch_size": (config.evaluation.batch_size, 1, math.inf),
-        **_method_bounds(config.method),
-        "model.decoder_size": (config.model.decoder_size, 0, math.inf),
-        "data.images": (config.data.images, 1, math.inf),
-        "data.image_size": (config.data.image_size, MIN_SIDE, math.inf),
-        "seed": (config.seed, 0, math.inf),
-    }
-
-
-def _method_bounds(method: Method) -> dict[str, tuple[float, float, float]]:
-    """Each number among the method's hyperparameters, those of its parts included."""
-    limits = {"pretuning.epochs": (1, math.inf), **method.limits}
-    return {
-        f"method.{name}": (value, *limits.get(name.partition("[")[0], (0, math.inf)))
-        for name, value in _numbers(method, "")
-    }
+    """Each number, by its dotted name: its value, the least and the most it may be."""
+    limits = {**LIMITS, **{f"method.{name}": least_and_most for name, least_and_most in config.method.limits.items()}}
+    return {name: (value, *limits.get(name.partition("[")[0], (0, math.inf))) for name, value in _numbers(config, "")}
 
 
 def _numbers(part: Any, prefix: str) -> Iterator[tuple[str, float]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 STRAY: Final = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)@(?P<machine>.*)\.tmp", re.DOTALL)
 """The name of what a process writes beside."""
+OUTDATED: Final = ".old"
+"""What is added to a folder's name while another takes its place."""
 LONGEST: Final = 100
 """Bytes of a name that leave room for number and machine: file systems have 255 in all."""
 LONG_AGO: Final = 24 * 60 * 60.0
@@ -89,7 +91,7 @@ def into_place(beside: Path, final: Path) -> None:
     for path in beside.rglob("*"):
         if path.is_file():
             _sync(path)
-    outdated = _beside(final.with_name(f"{final.name}.old"))
+    outdated = _beside(final.with_name(f"{final.name}{OUTDATED}"))
     if final.exists():
         final.rename(outdated)  # to remove it in place would leave it by halves for a while
     beside.rename(final)
@@ -175,7 +177,16 @@ def _discard_strays(folder: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(folder):
             if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray["process"]), stray["machine"]):
-                _remove(Path(entry))
+                _put_back_or_remove(Path(entry), stray["name"])
+
+
+def _put_back_or_remove(path: Path, name: str) -> None:
+    """Put back what `into_place` had set aside and not replaced yet; remove all else."""
+    final = path.with_name(name.removesuffix(OUTDATED))
+    if name.endswith(OUTDATED) and not final.exists():
+        path.rename(final)
+    else:
+        _remove(path)
 
 
 def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:

@@ -17,7 +17,7 @@ from sats.config import (
     TrainConfig,
 )
 from sats.errors import unknown
-from sats.methods import METHODS, Method
+from sats.methods import Method, method_class
 from sats.published import BENCHMARKS, WITH_MEMORY, published
 
 if TYPE_CHECKING:
@@ -69,15 +69,12 @@ def folder(method: Method) -> RunConfig[Method]:
 
 def extend(method: str) -> RunConfig[Method]:
     """What `sats extend` starts from: as `folder`, but with a trained model in place of step 0."""
-    if method not in METHODS:
-        raise ValueError(unknown("method", method, METHODS))
-    config = folder(METHODS[method]())
+    config = folder(method_class(method)())
     new_rows_first = dataclasses.replace(config.optim.factors_later, classifier=100.0)
     return dataclasses.replace(
         config,
         recipe="extend",
         optim=dataclasses.replace(config.optim, factors_later=new_rows_first),
-        train=dataclasses.replace(config.train, epochs=20, epochs_later=0),
     )
 
 
@@ -98,13 +95,9 @@ def recipe(name: str, method: str) -> RunConfig[Method]:
     """The settings of recipe ``name`` with ``method``'s defaults; ValueError names the nearest right name."""
     if name not in RECIPES:
         raise ValueError(unknown("recipe", name, RECIPES))
-    if method not in METHODS:
-        raise ValueError(unknown("method", method, METHODS))
-    return RECIPES[name](METHODS[method]())
+    return RECIPES[name](method_class(method)())
 
 
 def with_method(config: RunConfig[Method], method: str) -> RunConfig[Method]:
     """``config`` with another method, at its defaults."""
-    if method not in METHODS:
-        raise ValueError(unknown("method", method, METHODS))
-    return dataclasses.replace(config, method=METHODS[method]())
+    return dataclasses.replace(config, method=method_class(method)())

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 BACKGROUND: Final = 0
 IGNORE: Final = 255
-UNKNOWN: Final = 254
+MOST_CLASSES: Final = IGNORE - 1
+"""That masks of bytes can tell apart, beside the background."""
+SALIENT: Final = 254
 """Within the loader: background that a saliency map calls an object. Batches tell it by `Batch.salient`."""
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)

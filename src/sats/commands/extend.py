@@ -64,7 +64,7 @@ def begin(words: list[str]) -> RunFolder:
         raise ValueError("Name the model first: sats extend MODEL --data DIR --out NEW.")
     background = old_background(take(words, "--old-background"))
     with waiting(LOADING):
-        from sats.engine.extension import defaults, held_out, look, plan
+        from sats.engine.extension import defaults, look, plan, what_is_measured_on
     origin = look(words.pop(0), background)
     base = defaults(origin, method)
     arguments = parse(words, base)
@@ -75,7 +75,7 @@ def begin(words: list[str]) -> RunFolder:
     folder = api.start_extension(config, arguments.out, arguments.tracker)
     old, new = config.stream.steps
     print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {names(new)}.")
-    for note in filter(None, (*origin.notes, held_out(config))):
+    for note in (*origin.notes, *what_is_measured_on(config)):
         print(verbatim(note))
     return folder
 
@@ -116,5 +116,7 @@ def parse(words: Sequence[str], base: RunConfig[Method]) -> ExtendArguments[Meth
         default=ExtendArguments(run=base),
         prog=f"sats extend MODEL --method {method_name(base.method)}",
         description=f"Add the classes of a folder to a trained model.\n\n{summary}\n\n"
-        "MODEL is a run, a folder that transformers saved, or a hub name.\n\n--method NAME chooses another method.",
+        "MODEL is a run, a folder that transformers saved, or a hub name. It and --data decide the classes and the "
+        "network: what --protocol, --stream.*, --model.*, --from and --memory.size say is refused. --lr and --epochs "
+        "are those of the one step that is trained.\n\n--method NAME chooses another method.",
     )

@@ -87,6 +87,12 @@ def split_names(root: Path) -> list[str]:
     return found
 
 
+def split_to_measure(root: Path, split: str) -> str:
+    """``split``, or the only one that ``root`` has: images that nothing learns from may be in any."""
+    splits = split_names(root)
+    return splits[0] if len(splits) == 1 else split
+
+
 def is_there(root: Path, split: str) -> bool:
     """Whether ``root`` has any file among the images or masks of the ``split``."""
     return any(path.is_file() for part in ("images", "masks") for path in (root / part / split).rglob("[!.]*"))

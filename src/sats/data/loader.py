@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from sats.data.stream import Joined
 from sats.data.transforms import FILL
 from sats.errors import RunError
-from sats.types import BACKGROUND, IGNORE, MEAN, STD, UNKNOWN, Batch
+from sats.types import BACKGROUND, IGNORE, MEAN, SALIENT, STD, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -251,14 +251,14 @@ class _Schedule:
 def to_batch(images: torch.Tensor, labels: torch.Tensor, device: torch.device, marked: bool = False) -> Batch:
     """A batch on ``device``, normalised there; ``images`` [B, H, W, 3] and ``labels`` [B, h, w], both uint8.
 
-    ``marked`` says that labels may be UNKNOWN: salient background.
+    ``marked`` says that labels may be SALIENT: salient background.
     """
     width = images.shape[2]
     mean, std = ((torch.tensor(colour, device=device) * 255).repeat(width) for colour in (MEAN, STD))
     rows = images.to(device, non_blocking=True).flatten(2).float()  # by whole rows and in place: ten times as fast
     normalised = rows.sub_(mean).div_(std).unflatten(2, (width, 3)).permute(0, 3, 1, 2)
     labels = labels.to(device, non_blocking=True).long()
-    salient = labels == UNKNOWN if marked else None
+    salient = labels == SALIENT if marked else None
     if salient is not None:
         labels = labels.masked_fill(salient, BACKGROUND)
     return Batch(normalised, labels, salient)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sats.data.arrivals import at_once
 from sats.data.source import UNCHANGED
-from sats.types import BACKGROUND, IGNORE, UNKNOWN, steps_of
+from sats.types import BACKGROUND, IGNORE, SALIENT, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Stored: TypeAlias = "tuple[Image.Image, NDArray[np.uint8], NDArray[np.uint8]]"
 class Samples:
     """Some images of a source, with masks in a step's channels; ``table`` [256] maps the source's ids.
 
-    With ``saliency``, background that it calls salient is UNKNOWN.
+    With ``saliency``, background that it calls salient is SALIENT.
     """
 
     source: Source
@@ -59,7 +59,7 @@ class Samples:
             return self.source.image(index, scale), ids, table
         image, labels = self.source.image(index), table.take(ids)
         salient = self.saliency.salient(self.source.key(index), image)
-        labels[salient & (labels == BACKGROUND)] = UNKNOWN
+        labels[salient & (labels == BACKGROUND)] = SALIENT
         return image, labels, UNCHANGED
 
     def size(self, position: int) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class Samples:
 
     @property
     def is_marked(self) -> bool:
-        """Whether labels may be UNKNOWN."""
+        """Whether labels may be SALIENT."""
         return self.saliency is not None
 
     def presence(self, num_channels: int) -> NDArray[np.bool_]:
@@ -102,7 +102,7 @@ class Joined:
 
     @property
     def is_marked(self) -> bool:
-        """Whether labels may be UNKNOWN, in some part."""
+        """Whether labels may be SALIENT, in some part."""
         return any(part.is_marked for part in self.parts)
 
     def __len__(self) -> int:

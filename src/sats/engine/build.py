@@ -10,7 +10,7 @@ from sats.data.arrivals import by_class, by_folder
 from sats.data.chained import ChainedSource, GoneSource
 from sats.data.domains import domains_by_step
 from sats.data.extension import Extension
-from sats.data.folder import is_there, open_folder, read_classes, split_names
+from sats.data.folder import is_there, open_folder, read_classes, split_names, split_to_measure
 from sats.data.layouts import OWN, open_data
 from sats.data.loader import TrainLoader, sensible_workers
 from sats.data.protocol import class_groups
@@ -22,7 +22,7 @@ from sats.engine import launch
 from sats.files import at_home
 from sats.methods.base import freezes_encoder
 from sats.models.creation import create
-from sats.types import BACKGROUND, UNKNOWN
+from sats.types import BACKGROUND, SALIENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,14 +154,17 @@ def build_extension(config: RunConfig[Method]) -> Extension:
     extends, data = config.extends, config.data
     old, new = config.stream.steps
     has_tests = data.test_split in split_names(Path(data.root))
-    old_data = Path(extends.old_data)
+    old_source = None
+    if extends.old_data:
+        root = Path(extends.old_data)
+        old_source = open_folder(root, split_to_measure(root, data.test_split), on_error=data.on_error)
     return Extension(
         train_source=open_source(config, data.train_split),
         tests=open_source(config, data.test_split) if has_tests else None,
         old=old,
         new=new,
         background=extends.background,
-        old_source=open_folder(old_data, data.test_split, on_error=data.on_error) if extends.old_data else None,
+        old_source=old_source,
     )
 
 
@@ -201,9 +204,9 @@ def train_samples(config: RunConfig[Method], stream: Stream | Extension, step: S
     samples = stream.train_samples(step)
     if not config.method.uses_saliency:
         return samples
-    if (total := len(stream.names(stream.steps[-1]))) > UNKNOWN:
+    if (total := len(stream.names(stream.steps[-1]))) > SALIENT:
         raise ValueError(
-            f"With the background there are {total} classes, and methods that look for objects (ssul) know {UNKNOWN} "
+            f"With the background there are {total} classes, and methods that look for objects (ssul) know {SALIENT} "
             "at most, as one id marks objects: choose fewer with --classes, or another method."
         )
     saliency = open_saliency(config.data.saliency)

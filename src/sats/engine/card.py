@@ -101,11 +101,11 @@ def _data(config: RunConfig[Method]) -> str:
 
 
 def _measured(config: RunConfig[Method]) -> str:
-    split, old_data = escaped(config.data.test_split), config.extends.old_data
+    old_data = config.extends.old_data
     if not config.extends.checkpoint:
-        return f"on the split {split}"
+        return f"on the split {escaped(config.data.test_split)}"
     if old_data:
-        return f"of new classes on that folder's test images, of old ones on the split {split} of {_named(old_data)},"
+        return f"of new classes on that folder's test images, of old ones on those of {_named(old_data)},"
     return "of new classes on that folder's test images, of old ones by what the old model saw in these,"
 
 

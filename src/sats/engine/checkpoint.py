@@ -28,6 +28,10 @@ RANDOM, BUFFER = "random.", "buffer."
 """What the names of a process's own tensors begin with."""
 
 
+class OtherFormatError(ValueError):
+    """A checkpoint is of another version of sats."""
+
+
 class _Manifest(TypedDict):
     """What a checkpoint says about itself."""
 
@@ -69,7 +73,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
     name = f"step-{checkpoint.step}-iteration-{checkpoint.iteration:08d}"
     with building(folder / name) as beside:
         _write(checkpoint, beside)
-    for outdated in list(_newest_first(folder))[KEPT:]:
+    for outdated in _newest_first(folder)[KEPT:]:
         shutil.rmtree(outdated)
 
 
@@ -96,8 +100,9 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
 def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one.
 
-    Broken ones are removed, so that they do not take the place of whole ones among the last two. ValueError if
-    one belongs to another run than the one with the fingerprint ``run``.
+    Broken ones are removed, so that they do not take the place of whole ones among the last two. What is only out of
+    reach is not: OSError, MemoryError. ValueError if that is the manifest, or if one has another format, or belongs to
+    another run than the one with the fingerprint ``run``.
     """
     problems: list[str] = []
     for path in _newest_first(folder):
@@ -105,8 +110,10 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             continue
         try:
             found = _load(path)
-        except Exception as error:  # noqa: BLE001 (pickle, torch and safetensors have no common one)
-            problems.append(f"The checkpoint {path} is broken ({error}) and was removed; an earlier one is used.")
+        except Exception as error:  # pickle, torch and safetensors have no common one
+            if _may_be_whole(error):
+                raise
+            problems.append(f"The checkpoint {path} is broken ({error}) and was removed.")
             shutil.rmtree(path)
             continue
         if found.run != run:
@@ -118,9 +125,14 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
     return None, problems
 
 
-def _newest_first(folder: Path) -> Iterator[Path]:
-    paths = [path for path in folder.glob("step-*-iteration-*") if path.suffix != ".tmp"]
-    yield from sorted(paths, key=_place, reverse=True)
+def _may_be_whole(error: Exception) -> bool:
+    """Whether this kept a checkpoint from being read, and says nothing of what is in it."""
+    cause = error.__cause__ or error  # a ValueError may stand before the system's
+    return isinstance(cause, (OSError, MemoryError, OtherFormatError)) and not isinstance(cause, FileNotFoundError)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*-iteration-*"), key=_place, reverse=True)
 
 
 def _place(path: Path) -> tuple[int, int]:
@@ -131,8 +143,11 @@ def _place(path: Path) -> tuple[int, int]:
 
 def _load(folder: Path) -> Checkpoint:
     manifest = read_json(folder / MANIFEST)
-    if manifest["version"] != VERSION:
-        raise ValueError(f"it has format {manifest['version']}, this program reads {VERSION}")
+    if (found := manifest["version"]) != VERSION:
+        raise OtherFormatError(
+            f"The checkpoint {folder} has format {found}, and this version of sats reads {VERSION}: resume with the "
+            f"version that wrote it, or remove {folder.parent} to start the step again."
+        )
     if not is_a(manifest, _Manifest):
         raise ValueError(f"{MANIFEST} lacks something, or has it of another kind")
     for name, expected in manifest["sha256"].items():
@@ -174,6 +189,8 @@ def random_states() -> dict[str, Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
     return states
 
 
@@ -209,6 +226,8 @@ def restore_random(states: dict[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+    if "mps" in states and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"])
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sats.config import DataConfig, ExtensionConfig
 from sats.data.extension import HELD_OUT
-from sats.data.folder import read_classes, split_names
+from sats.data.folder import read_classes, split_names, split_to_measure
 from sats.data.pairs import repeated
 from sats.engine import processes
 from sats.engine.run_folder import find_model, run_of
@@ -20,9 +20,11 @@ from sats.methods.base import prepare_model
 from sats.methods.context import Context
 from sats.models import checkpoint
 from sats.recipes import extend
-from sats.types import BACKGROUND, UNKNOWN
+from sats.types import BACKGROUND, MOST_CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sats.config import RunConfig
     from sats.engine.run import Run
     from sats.methods import Method
@@ -70,6 +72,8 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
         notes.append(f"It has no preprocessor: its images are normalised as other {config.model_type} models' are.")
     if getattr(config, "use_auxiliary_head", False):
         notes.append("Its auxiliary head, which only helps a first training, is left out.")
+    if (Path(name) / checkpoint.RESERVED).is_file():
+        notes.append("Its rows for classes that it has not learned are left out: where they won, it saw background.")
     if not first:
         notes.append(
             f"It has no background: its first class, {names[0]!r}, is a class like others (--old-background yes says "
@@ -124,12 +128,13 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
     )
 
 
-def held_out(config: RunConfig[Method]) -> str:
-    """A sentence on the images that are measured on where there is no test split; empty where there is one."""
-    data = config.data
-    if data.test_split in split_names(at_home(data.root)):
-        return ""
-    return f"{data.root} has no split {data.test_split!r}: one in {HELD_OUT} of its images is kept to measure on."
+def what_is_measured_on(config: RunConfig[Method]) -> Iterator[str]:
+    """A sentence for each folder that has no test split."""
+    data, old_data = config.data, config.extends.old_data
+    if data.test_split not in split_names(at_home(data.root)):
+        yield f"{data.root} has no split {data.test_split!r}: one in {HELD_OUT} of its images is kept to measure on."
+    if old_data and (split := split_to_measure(at_home(old_data), data.test_split)) != data.test_split:
+        yield f"{old_data} has no split {data.test_split!r}: old classes are measured on its split {split!r}."
 
 
 def _check_splits(data: DataConfig) -> None:
@@ -155,8 +160,8 @@ def _new_classes(origin: Origin, data: DataConfig, merge: bool) -> tuple[str, ..
     if repeats := repeated([name.casefold() for name in new]):
         raise ValueError(f"{data.root} has classes that differ only in case, {repeats}: call them otherwise.")
     total = len(origin.classes) + len(new)
-    if total >= UNKNOWN:
-        raise ValueError(f"Together they are {total} classes, and sats knows {UNKNOWN - 1} at most.")
+    if total > MOST_CLASSES:
+        raise ValueError(f"Together they are {total} classes, and sats knows {MOST_CLASSES} at most.")
     return new
 
 

@@ -8,7 +8,7 @@ import torch
 
 from sats.engine import processes
 from sats.engine.pretune import pretune
-from sats.engine.run import one_pass
+from sats.engine.run import OnePass
 from sats.losses.regions import class_members, resize_labels
 from sats.methods.base import pretunes
 
@@ -37,7 +37,7 @@ def teacher_shares(run: Run, model: Segmenter, step: Step, loader: TrainLoader) 
     sums = torch.zeros(len(classes), step.num_old, device=classes.device)
     counts = torch.zeros(len(classes), 1, device=classes.device)
     model.eval()
-    for batch in one_pass(run, loader, f"step {step.index}, looking at the new classes"):
+    for batch in OnePass(run, loader, f"step {step.index}, looking at the new classes"):
         logits = model(batch.images).logits[:, : step.num_old].float()
         members = class_members(resize_labels(batch.labels, (logits.shape[2], logits.shape[3])), classes).float()
         sums += torch.einsum("bnp,bkp->nk", members, logits.softmax(dim=1).flatten(2))

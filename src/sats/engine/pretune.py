@@ -12,7 +12,7 @@ from torch.optim import SGD
 from sats.engine import launch, processes
 from sats.engine.loop import refresh_scaler
 from sats.engine.optim import rate_factor, set_rates
-from sats.engine.run import one_pass, seed_everything
+from sats.engine.run import OnePass, seed_everything
 from sats.methods.base import prepare_model
 from sats.models.generated import CombinationStatistics, GeneratedClassifier
 
@@ -39,6 +39,7 @@ def pretune(run: Run, model: Segmenter, step: Step, loader: TrainLoader) -> None
     refresh_scaler(run)
     generator = make_generator(run, model, step, loader)
     old = model.frozen_copy() if run.method.pretuning.distillation > 0 else None
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     prepare_model(run.method, model.train(), step)
     model.requires_grad_(requires_grad=False)
     if run.method.always_freezes:
@@ -47,7 +48,8 @@ def pretune(run: Run, model: Segmenter, step: Step, loader: TrainLoader) -> None
         _optimise(run, model, step, dataclasses.replace(loader, seed=(*loader.seed, SEED_PART)), old)
     processes.average_buffers(model)
     generator.write_to(model.classifier)
-    model.requires_grad_(requires_grad=True)
+    for parameter in learning:
+        parameter.requires_grad = True
 
 
 @torch.no_grad()
@@ -60,7 +62,7 @@ def make_generator(run: Run, model: Segmenter, step: Step, loader: TrainLoader) 
     taken: list[Tensor] = []
     hook = classifier.register_forward_pre_hook(lambda _, received: taken.append(received[0]))
     model.eval()
-    for batch in one_pass(run, loader, f"step {step.index}, looking at the new classes"):
+    for batch in OnePass(run, loader, f"step {step.index}, looking at the new classes"):
         model(batch.images)
         statistics.add(taken.pop().float(), batch.labels)
     hook.remove()

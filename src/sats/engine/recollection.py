@@ -10,7 +10,7 @@ from torch import nn
 from sats import losses
 from sats.data.extension import Extension
 from sats.engine.adoption import started_from
-from sats.engine.run import make_loader, one_pass
+from sats.engine.run import OnePass, make_loader
 from sats.models.modes import looking_only
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def gather(run: Run, context: Context, step: Step) -> None:
     replay = run.method.feature_replay
     if replay.weight == 0 or step.num_new == 0:
         return
-    passed = one_pass(run, make_loader(run, step), f"step {step.index}, keeping features")
+    passed = OnePass(run, make_loader(run, step), f"step {step.index}, keeping features")
     with run.accelerator.autocast():
         keep_features(replay, context, passed, step)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -90,10 +91,17 @@ def make_loader(run: Run, step: Step) -> TrainLoader:
     return dataclasses.replace(loader, skipped=run.skipped)
 
 
-def one_pass(run: Run, loader: TrainLoader, title: str) -> Iterator[Batch]:
-    """One pass over a step's own images, under a progress bar; nothing is read unless somebody iterates."""
-    total = -(-len(loader.samples) // (loader.micro_batch_size * loader.processes))
-    return run.log.follow(loader.one_pass(), title, total)
+@dataclass(frozen=True)
+class OnePass:
+    """A step's own images once, each time that somebody iterates, under a progress bar called ``title``."""
+
+    run: Run
+    loader: TrainLoader
+    title: str
+
+    def __iter__(self) -> Iterator[Batch]:
+        total = math.ceil(len(self.loader.samples) / (self.loader.micro_batch_size * self.loader.processes))
+        return self.run.log.follow(self.loader.one_pass(), self.title, total)
 
 
 def seed_everything(*numbers: int) -> None:

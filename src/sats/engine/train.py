@@ -24,7 +24,7 @@ from sats.engine.measure import measure
 from sats.engine.new_rows import start_new_rows
 from sats.engine.panel import draw_panel
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
-from sats.engine.run import Run, described_steps, finished_model, make_loader, one_pass, seed_everything
+from sats.engine.run import OnePass, Run, described_steps, finished_model, make_loader, seed_everything
 from sats.engine.run_folder import ENVIRONMENT, SCORES, STEPS, RunFolder
 from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from sats.types import Step
 
 STATE = "state.safetensors"
+TRAIN_SMALLER = "Lower --batch-size or --crop, or share a batch with --train.accumulation."
+MEASURE_SMALLER = "Lower --evaluation.batch-size, or measure crops with --evaluation.mode crop."
 
 
 def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) -> list[Scores]:
@@ -77,27 +79,23 @@ def train_steps(config: RunConfig[Method], folder: RunFolder, accelerator: Accel
         run = Run(config, folder, open_stream(config, folder), accelerator, log)
         if launch.is_main():
             begin(run)
-    if config.extends.checkpoint and not folder.scores():
-        finish_step(run, extension.opened(run))
-        processes.wait()  # the others go on from what the main process wrote
-    for step in run.stream.steps[len(folder.scores()) :]:
-        with short_of_memory(run, step):
-            memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
-            train_step(run, step)
+    with watched_workers(f"go on with `sats resume {folder.path}`, or start again with fewer by --workers"):
+        if config.extends.checkpoint and not folder.scores():
+            finish_step(run, extension.opened(run))
+            processes.wait()  # the others go on from what the main process wrote
+        for step in run.stream.steps[len(folder.scores()) :]:
+            with enough_memory(f"step {step.index}", TRAIN_SMALLER):
+                memory.complete(run)  # a step taken over with --from, or finished just before a crash, has none yet
+                train_step(run, step)
 
 
 @contextmanager
-def short_of_memory(run: Run, step: Step) -> Iterator[None]:
-    """Turn a device that has not enough memory, and a loader's process that the system killed, into a RunError."""
-    again = f"go on with `sats resume {run.folder.path}`, or start again with fewer by --workers"
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn a device that has not enough memory for ``what`` into a RunError that gives ``advice``."""
     try:
-        with watched_workers(again):
-            yield
+        yield
     except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"The device has not enough memory for step {step.index} ({error}). Lower --batch-size or --crop, or "
-            "share a batch with --train.accumulation."
-        ) from error
+        raise RunError(f"The device has not enough memory for {what} ({error}). {advice}") from error
 
 
 def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extension:
@@ -151,13 +149,13 @@ def train_step(run: Run, step: Step) -> None:
     if saved is None:
         recollection.prepare(run, context)
         with torch.no_grad(), run.accelerator.autocast():
-            begin_step(run.method, context, one_pass(run, loader, f"step {step.index}, looking at the data"))
+            begin_step(run.method, context, OnePass(run, loader, f"step {step.index}, looking at the data"))
         seed_everything(run.config.seed, step.index, 1 + launch.process())
 
     with switches.compiled(model, teacher) if run.config.train.compile else nullcontext():
         optimise(run, context, loader, saved)
     with torch.no_grad(), run.accelerator.autocast():
-        run.method.end_step(context, one_pass(run, loader, f"step {step.index}, looking back"))
+        run.method.end_step(context, OnePass(run, loader, f"step {step.index}, looking back"))
     recollection.gather(run, context, step)
     finish_step(run, context)
     processes.wait()  # the others go on from what the main process wrote
@@ -196,7 +194,8 @@ def starting_point(run: Run, step: Step) -> tuple[Segmenter, dict[str, Tensor]]:
 def finish_step(run: Run, context: Context) -> None:
     """Measure the step's model; then the main process saves everything that the next step and the reader need."""
     processes.average_buffers(context.model)  # once more: a method may have let the model see images in `end_step`
-    found = measure(run, context.model, context.step)
+    with enough_memory(f"measuring step {context.step.index}", MEASURE_SMALLER):
+        found = measure(run, context.model, context.step)
     if launch.is_main():
         save_step(run, context, found)
 

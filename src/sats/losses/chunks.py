@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from torch.autograd import Function
 
+from sats.losses.derivatives import only_first
 from sats.losses.enlarged import enlarged
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _PixelLosses(Function):
         return losses
 
     @staticmethod
+    @only_first
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         logits, target = ctx.saved_tensors
         total = torch.empty_like(logits)
@@ -84,7 +86,7 @@ def compared(
 
 
 class _Compared(Function):
-    """The loss being one number, its gradient is known in forward but for a factor: that alone is kept, for one use."""
+    """The loss is a scalar, so forward computes its gradient but for a factor; backward can use it once."""
 
     @staticmethod
     def forward(
@@ -111,6 +113,7 @@ class _Compared(Function):
         return mean
 
     @staticmethod
+    @only_first
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None, None]:
         found: Tensor | None = ctx.gradient
         if found is None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch.autograd.function import Function, once_differentiable
+from torch.autograd import Function
 from torch.utils.checkpoint import checkpoint
+
+from sats.losses.derivatives import only_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +48,7 @@ class _Settled(Function):
         return losses.detach()
 
     @staticmethod
-    @once_differentiable
+    @only_first
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         images = len(upstream)
         found = [

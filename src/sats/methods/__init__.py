@@ -1,5 +1,6 @@
 """Continual-learning methods, one file each. A new one is a file and an import here."""
 
+from sats.errors import unknown
 from sats.methods.base import METHODS, Method
 from sats.methods.dft import Dft
 from sats.methods.ewc import Ewc
@@ -35,10 +36,21 @@ __all__ = [
     "Sats",
     "SatsPlus",
     "Ssul",
+    "method_class",
     "method_name",
 ]
 
 
+def method_class(name: str) -> type[Method]:
+    """The method called ``name``; ValueError names the nearest right name."""
+    if name not in METHODS:
+        raise ValueError(unknown("method", name, METHODS))
+    return METHODS[name]
+
+
 def method_name(method: Method) -> str:
-    """The name under which ``method``'s class is listed in METHODS."""
-    return next(name for name, listed in METHODS.items() if listed is type(method))
+    """The name of ``method`` on the command line; ValueError if its class has none."""
+    if not method.name:
+        kind = type(method).__name__
+        raise ValueError(f'The method {kind} has no name: write class {kind}(Method, name="...").')
+    return method.name

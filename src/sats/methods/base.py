@@ -32,17 +32,26 @@ METHODS: dict[str, type[Method]] = {}
 class Method(ABC):
     """A continual-learning method: hyperparameters as fields, behaviour as functions of a `Context`.
 
-    ``class Mine(Method, name="mine")`` is known as ``--method mine`` once it is imported. Only `losses` must be
-    written. The engine owns forward, backward, optimizer, devices and checkpoints; whatever a method remembers lives in
-    ``context.state``.
+    ``class Mine(Method, name="mine")`` is known as ``--method mine`` once it is imported; ValueError if another class
+    has that name. Only `losses` must be written. The engine owns forward, backward, optimizer, devices and checkpoints;
+    whatever a method remembers lives in ``context.state``.
     """
 
     def __init_subclass__(cls, *, name: str = "", **rest: object) -> None:
-        """Make the method known by ``name``; without one it is an example or a test's."""
+        """Make the method known by ``name``; without one it is an example or a test's, and no run can have it."""
         super().__init_subclass__(**rest)
-        if name:
-            METHODS[name] = cls
+        cls.name = name
+        if not name:
+            return
+        known = METHODS.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"{known.__module__}.{known.__qualname__} is called {name!r} already: choose another name."
+            )
+        METHODS[name] = cls  # a class that is defined once more, as in a notebook, takes its own place
 
+    name: ClassVar[str] = ""
+    """What the method is called on the command line."""
     data: ClassVar[Literal["stream", "all"]] = "stream"
     """ "all": trains once, on every class with every label; "stream": step by step."""
     uses_teacher: ClassVar[bool] = False

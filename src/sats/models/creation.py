@@ -62,7 +62,7 @@ def create(size: str, classes: Sequence[str], weights: str = "", decoder_size: i
         )
     network, report = loaded
     _check_encoder(report, weights, SEGFORMER)
-    return Segmenter(network, classes)
+    return Segmenter(network, classes, preprocessing=checkpoint.preprocessing_of(weights, stored))
 
 
 def _create_deeplab(size: str, classes: Sequence[str], weights: str, decoder_size: int) -> Segmenter:
@@ -77,7 +77,8 @@ def _create_deeplab(size: str, classes: Sequence[str], weights: str, decoder_siz
         backbone: Any = ResNetBackbone.from_pretrained(
             weights, out_features=config.out_features, dtype=torch.float32, use_safetensors=True
         )
-    return Segmenter(wrap_resnet(backbone, len(classes), decoder_size), classes)
+    network = wrap_resnet(backbone, len(classes), decoder_size)
+    return Segmenter(network, classes, preprocessing=checkpoint.preprocessing_of(weights, stored))
 
 
 def create_from(weights: str, classes: Sequence[str], head_size: int = 0) -> Segmenter:
