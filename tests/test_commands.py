@@ -111,6 +111,19 @@ def test_evaluating_crops_differs_from_whole_images(finished: Path, tmp_path: Pa
     assert sum(json.loads(out.read_text())["pixels"].values()) == 5 * 48 * 48
 
 
+def test_the_place_for_the_scores_is_made_before_anything_is_measured(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "scores.json"
+    assert main(["evaluate", str(finished), "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["step"] == 1
+    monkeypatch.setattr("sats.commands.evaluate.scores_of", None)
+    assert main(["evaluate", str(finished), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: name the file to write" in capsys.readouterr().err
+    assert main(["evaluate", str(finished), "--out", str(out / "scores.json")]) == 1
+    assert "scores.json: " in capsys.readouterr().err
+
+
 # --- predict ----------------------------------------------------------------------------------------------------------
 
 
@@ -154,10 +167,10 @@ def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsy
     assert main(["predict", run, str(source), "--out", str(source / ".." / "in")]) == 2
     assert "name another --out" in capsys.readouterr().err
     assert main(["predict", run, str(source / "photo.png"), "--out", str(source)]) == 2
-    assert "photo.png would be overwritten by what is seen in" in capsys.readouterr().err
+    assert "photo.png, which sats did not write: choose another --out" in capsys.readouterr().err
     picture(source / "photo.jpg")
     assert main(["predict", run, str(source / "photo.jpg"), "--out", str(source)]) == 2
-    assert "photo.png would be overwritten by what is seen in" in capsys.readouterr().err
+    assert "photo.png, which sats did not write: choose another --out" in capsys.readouterr().err
     (source / "photo.jpg").unlink()
     assert main(["predict", run, str(source), "--out", str(tmp_path)]) == 0  # a folder above is no place of its own
     assert capsys.readouterr().out.startswith("1 image: ")
@@ -174,6 +187,26 @@ def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsy
     assert sorted(path.name for path in (source / "masks").iterdir()) == ["photo-overlay.png", "photo.png"]
 
 
+@pytest.mark.parametrize("name", ["photo.png", "photo-overlay.png", "photo.npz"])
+def test_predicting_replaces_only_what_it_wrote(
+    name: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mask with the palette of VOC is the truth, and what lies beside a mask of ours may be anybody's."""
+    source, out = picture(tmp_path / "in" / "photo.jpg"), tmp_path / "out"
+    words = ["predict", str(finished), str(source), "--out", str(out), "--probabilities"]
+    assert main(words) == 0
+    assert main(words) == 0
+    foreign = Image.new("P", (50, 30), 1)
+    foreign.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *([0] * 3 * 253)])
+    (out / name).unlink()
+    foreign.save(out / name, format="PNG")
+    theirs = (out / name).read_bytes()
+    capsys.readouterr()
+    assert main(words) == 2
+    assert f"photo.jpg would overwrite {out / name}, which sats did not write" in capsys.readouterr().err
+    assert (out / name).read_bytes() == theirs
+
+
 def test_predicting_goes_on_after_a_broken_image(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +217,7 @@ def test_predicting_goes_on_after_a_broken_image(
     assert "a.png" in capsys.readouterr().err
     assert main([*words, "--on-error", "skip", "--no-overlays"]) == 0
     shown = capsys.readouterr().out
-    assert "Skipped, as it cannot be used: 1 problem" in shown
+    assert "could not be used were skipped: 1 problem" in shown
     assert "1 image: " in shown
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
     (tmp_path / "in" / "b.png").unlink()
@@ -289,6 +322,7 @@ def test_checking_bad_data_lists_every_problem_of_every_split(digits: Path, caps
 def test_runs_lists_them_with_their_state(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     create_run(finished.parent / "two", small("finetune"))
     create_run(finished.parent / "broken", small()).config_path.write_text("{")
+    (create_run(finished.parent / "no-steps", small()).path / "steps.json").write_text("7")
     with RunFolder(finished.parent / "two").held():
         assert main(["runs", str(finished.parent)]) == 0
         lines = capsys.readouterr().out
@@ -297,7 +331,7 @@ def test_runs_lists_them_with_their_state(finished: Path, capsys: pytest.Capture
     lines = capsys.readouterr().out
     assert "finished" in lines
     assert "interrupted, 0 of ?" in lines
-    assert "unreadable" in lines
+    assert lines.count("unreadable") == 2
 
 
 def test_resuming_a_finished_run_says_so_and_changes_nothing(

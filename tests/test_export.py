@@ -77,6 +77,23 @@ def test_8_bit_weights_are_smaller_and_their_price_is_told(
     assert found.shape == (1, len(NAMES), 16, 24)
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--format", "hf", "--int8"], "--int8 and --size are for ONNX alone"),
+        (["--format", "hf", "--size", "64", "96"], "--int8 and --size are for ONNX alone"),
+        (["--data", "somewhere"], "--data and --split say what to measure --int8 on"),
+        (["--format", "hf", "--split", "val"], "--data and --split say what to measure --int8 on"),
+    ],
+)
+def test_flags_that_would_say_nothing_are_refused(
+    flags: list[str], told: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(model), *flags, "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_file_is_whole_and_names_its_classes(exported: Path) -> None:
     assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]  # no weights beside it
     stored = onnx.load(exported)

@@ -13,7 +13,7 @@ import pytest
 from faults.kills import differences
 from sats import api
 from sats.cli import main
-from sats.commands import evaluate, predict
+from sats.commands import measuring, predict
 from sats.data import loader
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
@@ -196,7 +196,7 @@ def test_an_evaluation_whose_loader_process_is_killed_says_so(
                 process.kill()
             yield batch
 
-    monkeypatch.setattr(evaluate, "progress_bar", killing)
+    monkeypatch.setattr(measuring, "progress_bar", killing)
     monkeypatch.setattr(loader, "sensible_workers", lambda _: 2)
     assert main(["evaluate", str(run), "--batch-size", "1"]) == 1
     told(capsys, "A process that loads images was killed", "--batch-size")
@@ -268,9 +268,7 @@ def test_a_model_that_vanishes_under_an_evaluation(
 def test_data_that_vanish_under_an_evaluation(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sats.commands import evaluate
-
-    before(monkeypatch, evaluate, "measure_on", lambda: hide(data))
+    before(monkeypatch, measuring, "measure_on", lambda: hide(data))
     try:
         assert main(["evaluate", str(run), "--out", str(tmp_path / "scores.json")]) == 2
     finally:

@@ -12,7 +12,7 @@ import tyro
 from rich.table import Table
 
 from sats import api
-from sats.commands.evaluate import EvaluateArguments, as_in_the_run, measure, open_source_of
+from sats.commands.measuring import manner_of, measure, open_source_of
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working
@@ -51,17 +51,26 @@ def main(words: Sequence[str]) -> None:
     model, out = find_model(at_home(arguments.model)), at_home(arguments.out)
     if out.exists():
         raise ValueError(f"{out} exists: choose another --out.")
-    height, width = arguments.size
-    if min(height, width) < MIN_SIDE and (height, width) != (0, 0):
-        raise ValueError(f"--size is a height and a width of at least {MIN_SIDE} pixels, not {height} {width}.")
-    size = arguments.size if height else None
+    check(arguments)
+    size = arguments.size if any(arguments.size) else None
     if arguments.format == "hf":
         export_folder(model, out)
     elif arguments.int8:
-        export_int8(EvaluateArguments(model=model, data=arguments.data, split=arguments.split), out, size)
+        export_int8(model, out, size, arguments.data, arguments.split)
     else:
         export_float(model, out, size)
     print(f"{arguments.format}: {out}")
+
+
+def check(arguments: ExportArguments) -> None:
+    """ValueError for a size that cannot be, and for flags that would say nothing."""
+    height, width = arguments.size
+    if min(height, width) < MIN_SIDE and (height, width) != (0, 0):
+        raise ValueError(f"--size is a height and a width of at least {MIN_SIDE} pixels, not {height} {width}.")
+    if arguments.format == "hf" and (arguments.int8 or height):
+        raise ValueError("--int8 and --size are for ONNX alone: leave them out, or leave out --format hf.")
+    if (arguments.data or arguments.split) and not arguments.int8:
+        raise ValueError("--data and --split say what to measure --int8 on: add that, or leave them out.")
 
 
 def export_float(model: Path, out: Path, size: tuple[int, int] | None) -> None:
@@ -72,13 +81,14 @@ def export_float(model: Path, out: Path, size: tuple[int, int] | None) -> None:
     export_onnx(model, out, size)
 
 
-def export_int8(asked: EvaluateArguments, out: Path, size: tuple[int, int] | None) -> None:
-    """Write the model with 8-bit weights to ``out``, and print its mIoU beside that of the file with 32 bits."""
-    model = asked.model
+def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str, split: str) -> None:
+    """Write the model with 8-bit weights to ``out``, and print its mIoU beside that of the file with 32 bits.
+
+    It is measured on the ``split`` of the folder ``data``; where they are empty, on those of its run.
+    """
     run = run_of(model)
-    config = run.config() if run else None
-    asked = as_in_the_run(asked, config)
-    source = open_source_of(asked, config)
+    manner = manner_of(run)
+    source = open_source_of(run, manner, data, split)
     with working(out) as folder:
         whole, small = folder / "float32.onnx", folder / "int8.onnx"
         export_float(model, whole, size)
@@ -94,7 +104,7 @@ def export_int8(asked: EvaluateArguments, out: Path, size: tuple[int, int] | Non
             predictor = dataclasses.replace(
                 trained, model=OnnxModel(file, cast("Segmenter", trained.model), size), method=METHODS["finetune"]()
             )
-            scores = measure(predictor, source, asked, 0)
+            scores = measure(predictor, source, manner, 0)
             table.add_row(file.stem, f"{file.stat().st_size / 1e6:.1f}", percent(scores.miou["all"]))
         with saving(out):
             small.replace(out)

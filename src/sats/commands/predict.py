@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ import tyro
 from sats import api
 from sats.commands.tables import show_skipped
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, opened, read_image
-from sats.evaluation.overlay import index_image, overlay
+from sats.evaluation.overlay import index_image, overlay, palette
 from sats.files import at_home, replacing, saving
 from sats.progress import progress_bar
 from sats.types import OnError
@@ -41,10 +42,10 @@ class PredictArguments:
     """The folder to write to: class indices with a palette, and the classes' colours over the image."""
     probabilities: bool = False
     """Also write NAME.npz: every class's probability, float16 [classes, height, width], and the names."""
-    overlays: bool = True
-    """Also write NAME-overlay.png."""
+    no_overlays: bool = False
+    """Leave out NAME-overlay.png."""
     on_error: OnError = "error"
-    """What an image that cannot be read does: end this, or be left out and told of."""
+    """What to do about an image that cannot be used: stop with an error, or skip it and list it at the end."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -68,7 +69,7 @@ def main(words: Sequence[str]) -> None:
 
 def endings_of(arguments: PredictArguments) -> tuple[str, ...]:
     """How the names of what is written for each image end."""
-    more = {OVERLAY: arguments.overlays, PROBABILITIES: arguments.probabilities}
+    more = {OVERLAY: not arguments.no_overlays, PROBABILITIES: arguments.probabilities}
     return (MASK, *(ending for ending, wanted in more.items() if wanted))
 
 
@@ -112,29 +113,56 @@ def _is_image(file: Path) -> bool:
 
 
 def check_targets(files: Mapping[Path, Path], out: Path, endings: Sequence[str]) -> None:
-    """ValueError if what is written for one of ``files`` would replace a picture, or what is written for another.
+    """ValueError if what is written for one of ``files`` would replace what is not ours, or is written for another.
 
-    Masks of an earlier call may be replaced; they, and the overlays beside them, are known by the mask's palette.
+    What an earlier call wrote may be replaced.
     """
     images = {file.resolve() for file in files}
     taken: dict[Path, Path] = {}
     for file, name in files.items():
-        ours = _is_mask(Path(f"{out / name}{MASK}"))
-        for target in (Path(f"{out / name}{ending}") for ending in endings):
+        size = _size_of_mask(Path(f"{out / name}{MASK}"))
+        for ending in endings:
+            target = Path(f"{out / name}{ending}")
             if target in taken:
                 raise ValueError(f"{taken[target]} and {file} would both be written to {target}: rename one.")
-            if target.resolve() in images or (target.exists() and not ours):
-                raise ValueError(f"{target} would be overwritten by what is seen in {file}: name another --out.")
+            if target.resolve() in images or (target.exists() and not _is_ours(target, ending, size)):
+                raise ValueError(
+                    f"The prediction for {file} would overwrite {target}, which sats did not write: choose another "
+                    "--out."
+                )
             taken[target] = file
 
 
-def _is_mask(path: Path) -> bool:
-    """Whether ``path`` is a picture of ours, or at least one of indices with a palette."""
+def _size_of_mask(path: Path) -> tuple[int, int] | None:
+    """Width and height of a mask that `sats predict` wrote, known by its palette; None for anything else."""
     try:
         with opened(str(path)) as picture:
-            return picture.mode == "P"
+            is_ours = picture.mode == "P" and picture.getpalette() == palette().ravel().tolist()
+            return picture.size if is_ours else None
+    except ValueError:
+        return None
+
+
+def _is_ours(target: Path, ending: str, size: tuple[int, int] | None) -> bool:
+    """Whether ``target`` is what this command writes beside a mask of ours of that ``size`` (None: there is none)."""
+    if size is None or ending == MASK:
+        return size is not None
+    if ending == PROBABILITIES:
+        return _members(target) == {"probabilities.npy", "classes.npy"}
+    try:
+        with opened(str(target)) as picture:
+            return (picture.mode, picture.size) == ("RGB", size)
     except ValueError:
         return False
+
+
+def _members(path: Path) -> set[str]:
+    """The names of the arrays in an .npz; none for another kind of file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return set()
 
 
 def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> None:

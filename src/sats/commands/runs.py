@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> None:
 def row(folder: RunFolder, name: str) -> list[str]:
     """A line of the table on a run called ``name``."""
     try:
-        config, scores = folder.config(), folder.scores()
+        config, scores, state = folder.config(), folder.scores(), folder.state()
     except ValueError:
         return [cell(name), "", "", "unreadable", "", "", ""]
     figures = scores[-1].miou if scores else {}
@@ -56,6 +56,6 @@ def row(folder: RunFolder, name: str) -> list[str]:
         cell(name),
         method_name(config.method),
         cell(config.stream.protocol or "steps"),
-        folder.state(),
+        state,
         *[percent(figures.get(name)) for name in ("all", "old", "new")],
     ]

@@ -22,7 +22,7 @@ def show_skipped(problems: Sequence[str], rest: str = "") -> None:
     """Print what was left out of the data because it cannot be used; ``rest`` says where all of it is to be seen."""
     if not problems:
         return
-    print(f"Skipped, as it cannot be used: {count(len(problems), 'problem')}{rest}")
+    print(f"Images or masks that could not be used were skipped: {count(len(problems), 'problem')}{rest}")
     for problem in problems[:MOST_SKIPPED]:
         print(f"- {verbatim(problem)}")
     if len(problems) > MOST_SKIPPED:
