@@ -76,12 +76,9 @@ def unpack(archive: Path, into: Path, report: Callable[[int], object] = lambda _
     with saving(into), working(into / archive.name) as beside:
         for member in _members(archive):
             path = _free_place(archive, member.path, into)
+            budget.take(0, files=1)
             with _new_file(archive, beside / path) as file:
-                budget.take(0, files=1)
-                for chunk in _chunks(archive, member.content):
-                    budget.take(len(chunk))
-                    file.write(chunk)
-                    report(len(chunk))
+                _copy(_chunks(archive, member.content), file, budget, report)
             paths.append(path)
         for path in paths:
             (into / path).parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +181,13 @@ def _new_file(archive: Path, target: Path) -> Iterator[IO[bytes]]:
         ) from error
     with file:
         yield file
+
+
+def _copy(chunks: Iterator[bytes], file: IO[bytes], budget: _Budget, report: Callable[[int], object]) -> None:
+    for chunk in chunks:
+        budget.take(len(chunk))
+        file.write(chunk)
+        report(len(chunk))
 
 
 def _chunks(archive: Path, content: IO[bytes]) -> Iterator[bytes]:
