@@ -18,14 +18,13 @@ from sats.config import to_json
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import backward_transfer
 from sats.report import gallery, html
-from sats.report.cost import in_words
 from sats.report.drawing import Axes, Series, apart, chart, round_ticks
 from sats.report.flows import background_shift, flows
 from sats.report.gather import gather
 from sats.report.groups import grouped
 from sats.report.html import make_report
 from sats.report.plots import loss_chart
-from sats.words import NOTHING, percent, shown
+from sats.words import NOTHING, duration, percent, shown
 from test_engine import small
 
 # --- what it says -----------------------------------------------------------------------------------------------------
@@ -319,7 +318,20 @@ def test_a_step_says_how_long_it_trained_and_in_what_memory(tmp_path: Path) -> N
         ["1", "1", "1 s", "6.0", NOTHING],
         ["all", "22", "4 min 7 s", "0.8", "1,200"],
     ]
-    assert [in_words(seconds) for seconds in (0.4, 59.6, 7384)] == ["0 s", "1 min 0 s", "2 h 3 min"]
+
+
+def test_durations_have_two_units_and_round_up_to_the_next() -> None:
+    expected = {
+        0.4: "0 s",
+        59.4: "59 s",
+        59.7: "1 min 0 s",
+        185: "3 min 5 s",
+        3599.6: "1 h 0 min",
+        7175: "2 h 0 min",
+        7384: "2 h 3 min",
+        90000: "25 h 0 min",
+    }
+    assert {seconds: duration(seconds) for seconds in expected} == expected
 
 
 def test_a_run_as_large_as_voc_stays_below_five_megabytes(tmp_path: Path) -> None:

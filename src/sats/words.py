@@ -72,13 +72,24 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time as one would say it, in its two largest units: "48 s", "3 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(whole / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def listed(parts: Sequence[str]) -> str:
     """An enumeration, as in "a, b and c"."""
     return " and ".join([*([", ".join(parts[:-1])] if parts[:-1] else []), *parts[-1:]])
 
 
 def evenly(every: Sequence[int], most: int) -> list[int]:
-    """``every`` of them, or at most so many, two or more: the first, the last, and some at even distances between."""
+    """All of ``every`` if there are at most ``most`` (two or more); else ``most``, evenly spaced, with first and last."""
     if len(every) <= most:
         return list(every)
     return [every[round(place * (len(every) - 1) / (most - 1))] for place in range(most)]

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sats.app.text import rendered
-from sats.bench.board import duration
 from sats.bench.pace import progress_of
 from sats.evaluation.table import kept_rows
 from sats.report.gather import read_losses
-from sats.words import percent, shown
+from sats.words import duration, percent, shown
 
 if TYPE_CHECKING:
     from sats.app.extending import Extension, Extensions
@@ -59,7 +58,7 @@ def _unfinished(extension: Extension, state: State) -> dict[str, object]:
 
 def _progress(run: RunFolder) -> tuple[float, list[str]]:
     """The share of the training that is done, and what is known of it."""
-    progress, losses = progress_of(run), read_losses(run.metrics_path)
+    progress, losses = progress_of(run), read_losses(run)
     if progress is None or not losses:
         return 0.0, ["The model and the images are being read."]
     share = progress.done / progress.total if progress.total else 1.0

@@ -12,7 +12,7 @@ from rich.text import Text
 from sats.bench.pace import Pace
 from sats.bench.schedule import Listener
 from sats.progress import is_watched, voice
-from sats.words import count, shown
+from sats.words import count, duration, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,11 +101,3 @@ class Board:
             return f"  {name}  starting"
         share = progress.done / progress.total if progress.total else 1.0
         return f"  {name}  step {progress.step} of {progress.steps - 1}  {share:.0%}"
-
-
-def duration(seconds: float) -> str:
-    """A time in words, with the two largest units."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

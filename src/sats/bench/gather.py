@@ -7,7 +7,6 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sats.documents import parse_json
 from sats.evaluation.scores import mean, scores_of
 from sats.methods import method_name
 
@@ -84,20 +83,15 @@ def _result(folder: BenchFolder, cell: Cell, error: str) -> Result:
 
 def seconds_per_iteration(run: RunFolder, batch_size: int, first_step: int) -> float | None:
     """The median time of an iteration from ``first_step`` on, by the speeds in metrics.jsonl."""
-    if not run.metrics_path.is_file():
-        return None
-    speeds = [
-        speed for step, speed in map(_speed, run.metrics_path.read_text("utf-8").splitlines()) if step >= first_step
-    ]
+    speeds = [speed for step, speed in map(_speed, run.metrics()) if step >= first_step]
     return batch_size / statistics.median(speeds) if speeds and min(speeds) > 0 else None
 
 
-def _speed(line: str) -> tuple[int, float]:
-    """The step and the images a second of a logged iteration; step -1 for a line that was cut off."""
+def _speed(values: Mapping[str, Any]) -> tuple[int, float]:
+    """The step and the images a second of a logged iteration; step -1 where that is not what a line says."""
     try:
-        values = parse_json(line, "a line of metrics.jsonl")
         return int(values["step"]), float(values["images_per_second"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return -1, 0.0
 
 

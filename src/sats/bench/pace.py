@@ -55,7 +55,7 @@ def last_logged(run: RunFolder) -> tuple[int, int]:
             file.seek(max(0, file.seek(0, 2) - TAIL))
             values = parse_json(file.read().split(b"\n")[-2], str(run.metrics_path))
         return int(values["step"]), int(values["iteration"])
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
+    except (OSError, ValueError, IndexError, KeyError, TypeError, OverflowError):
         return -1, 0
 
 
@@ -97,7 +97,7 @@ class Pace:
             self._known[cell.name] = found
 
     def _images_done(self) -> int:
-        return sum(progress.done for progress in self._known.values())
+        return sum(progress.done for progress in self._all_known())
 
     def _images_left(self, cell: Cell) -> float:
         """What a cell still passes through: as its files say, else as a cell that shares its step 0, else as most."""
@@ -106,4 +106,9 @@ class Pace:
         family = [known for other in self._sweep.family(cell) if (known := self.progress(other))]
         if family:
             return family[0].total - family[0].first
-        return sum(progress.total for progress in self._known.values()) / len(self._known)
+        totals = [progress.total for progress in self._all_known()]
+        return sum(totals) / len(totals)
+
+    def _all_known(self) -> list[Progress]:
+        """What is known by now: a copy, as a terminal is drawn by a thread of its own."""
+        return list(self._known.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from sats.words import NOTHING
+from sats.words import NOTHING, duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def _cost(title: str, steps: Sequence[Sequence[LoggedLoss]], batch_size: int) ->
     seconds = sum(_seconds(logged, batch_size) for logged in steps)
     speed = statistics.median(line.speed for logged in steps for line in logged if line.speed)
     memory = max((line.memory for logged in steps for line in logged if line.memory), default=None)
-    return Cost(title, iterations, in_words(seconds), f"{speed:.1f}", NOTHING if memory is None else f"{memory:,}")
+    return Cost(title, iterations, duration(seconds), f"{speed:.1f}", NOTHING if memory is None else f"{memory:,}")
 
 
 def _seconds(logged: Sequence[LoggedLoss], batch_size: int) -> float:
@@ -53,13 +53,3 @@ def _seconds(logged: Sequence[LoggedLoss], batch_size: int) -> float:
     done = [0, *(line.iteration for line in logged)]
     lines = zip(pairwise(done), logged, strict=True)
     return sum(batch_size * (now - before) / line.speed for (before, now), line in lines if line.speed)
-
-
-def in_words(seconds: float) -> str:
-    """A time as one would say it: "48 s", "3 min 5 s", "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

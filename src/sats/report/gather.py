@@ -7,18 +7,18 @@ import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sats.documents import parse_json, read_json
+from sats.documents import read_json
 from sats.engine.run_folder import CONFIG, ENVIRONMENT, EXTENSION, RunFolder, is_run, open_run
 from sats.files import at_home
 from sats.methods import method_name
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -124,7 +124,7 @@ def named_runs(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def runs_below(path: Path) -> list[Path]:
-    """``path`` itself, or where it is no run but a folder of runs, as of a sweep, those of them that have a score."""
+    """``path`` itself; or, if it is a folder of runs, those of its runs that have a score."""
     if is_run(path) or is_run(path / EXTENSION):
         return [path]
     found = [config.parent for config in sorted(path.glob(f"*/{CONFIG}")) if is_run(config.parent)]
@@ -160,7 +160,7 @@ def read_run(path: Path, name: str) -> RunRecord:
             f"{path} has no finished step yet, so there is nothing to report: wait for it, or go on with "
             f"`sats resume {path}`."
         )
-    losses = read_losses(folder.metrics_path)
+    losses = read_losses(folder)
     return RunRecord(name, folder, config, tuple(history), num_steps, domains, losses, environment, confusions)
 
 
@@ -184,20 +184,13 @@ def read_confusion(step: Path, num_first: int) -> Matrix | None:
     return matrix
 
 
-def read_losses(path: Path) -> tuple[LoggedLoss, ...]:
-    """The losses in a metrics.jsonl; none where there is no such file.
-
-    Lines cut off when a process was killed, and values that are no numbers, are left out.
-    """
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(loss for loss in map(_read_loss, lines) if loss is not None)
+def read_losses(folder: RunFolder) -> tuple[LoggedLoss, ...]:
+    """The losses that a run logged; lines that a crash has cut off, and values that are no numbers, are left out."""
+    return tuple(loss for loss in map(_read_loss, folder.metrics()) if loss is not None)
 
 
-def _read_loss(line: str) -> LoggedLoss | None:
+def _read_loss(values: Mapping[str, Any]) -> LoggedLoss | None:
     try:
-        values = parse_json(line, "a line of metrics.jsonl")
         terms = {str(name): float(value) for name, value in values["losses"].items() if math.isfinite(value)}
         speed = values.get("images_per_second")
         memory = values.get("memory_mib")
