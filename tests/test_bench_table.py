@@ -133,7 +133,8 @@ def test_gathered_from_run_folders(tmp_path: Path) -> None:
     write_run(tmp_path / "joint", groups_of(4), every[2].config)
     speeds = [(0, 60.0), (1, 3.0), (1, 2.0), (1, 1.0)]
     lines = [json.dumps({"step": step, "iteration": 1, "images_per_second": speed}) for step, speed in speeds]
-    run.metrics_path.write_text("\n".join([*lines, '{"step": 1, "it']))
+    rest = b'{"step": Infinity, "images_per_second": 1.0}\n{"step": 1, "images_per_second": "\xff"}\n{"step": 1, "\xff'
+    run.metrics_path.write_bytes("\n".join([*lines, ""]).encode() + rest)
     (tmp_path / "joint" / "metrics.jsonl").write_text(lines[0])
     finetune, sats, joint = gather(BenchFolder(tmp_path), every, {"sats": "broken"})
     assert (finetune.state, sats.state, joint.state) == ("done", "new", "done")
@@ -197,3 +198,11 @@ def test_sums_of_data(tmp_path: Path) -> None:
     }
     shutil.rmtree(places[0])
     assert data_sums(configs[0]) == {}
+
+
+def test_runs_that_learn_some_classes_have_the_sum_of_all_data(tmp_path: Path) -> None:
+    base = {"data": {"source": "folder"}, "stream": {"protocol": "1-1"}}
+    suite = parse_suite({"name": "test", "recipe": "folder", "base": base, "variants": {"sats": {}}})
+    (config,) = (cell.config for cell in cells(suite, Places(some_data(tmp_path / "data"))))
+    some = dataclasses.replace(config, data=dataclasses.replace(config.data, classes=("two",)))
+    assert data_sums([config]) == data_sums([some]) == data_sums([some, config]) == data_sums([config, some])

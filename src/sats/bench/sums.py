@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,19 +30,21 @@ def _sum_of(file: Path) -> str:
 def data_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:
     """SHA-256 of what the index knows of the data (names, sizes, classes of every image), by folder and split.
 
-    Made data has none, nor has what cannot be opened any more.
+    All classes count, also where runs learn some of them alone: it is the same data. Made data has no sum, nor has what
+    cannot be opened any more.
     """
     every = dict.fromkeys(config.data for config in configs if config.data.source != "scenes")
-    found = {place: total for data in every for place, total in _sums_of(data) if total}
+    places = {place: source for data in every for place, source in _places(data)}
+    found = {place: total for place, source in places.items() if (total := _sum_of_split(source, *place))}
     short = short_names({root for root, _ in found})
     return {f"{short[root]}/{split}": total for (root, split), total in found.items()}
 
 
-def _sums_of(data: DataConfig) -> Iterator[tuple[tuple[Path, str], str]]:
-    arriving = dataclasses.replace(data, source=OWN, classes=())
-    for root, read in ((data.root, data), *((folder, arriving) for folder in data.folders)):
+def _places(data: DataConfig) -> Iterator[tuple[tuple[Path, str], str]]:
+    """The root and split of all that is read, and what kind of source it is."""
+    for root, source in ((data.root, data.source), *((folder, OWN) for folder in data.folders)):
         for split in (data.train_split, data.test_split):
-            yield (Path(root), split), _sum_of_split(read, Path(root), split)
+            yield (Path(root), split), source
 
 
 def short_names(paths: Collection[Path]) -> dict[Path, str]:
@@ -54,10 +55,10 @@ def short_names(paths: Collection[Path]) -> dict[Path, str]:
     return {path: "/".join(path.parts[-parts:]) for path in paths}
 
 
-def _sum_of_split(data: DataConfig, root: Path, split: str) -> str:
+def _sum_of_split(kind: str, root: Path, split: str) -> str:
     """Empty for what cannot be opened."""
     try:
-        source = open_data(data.source, root, split, data.classes, data.has_background)
+        source = open_data(kind, root, split)
     except (ValueError, OSError):
         return ""
     total = hashlib.sha256("\n".join(source.classes).encode("utf-8", "surrogateescape"))
