@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from sats.commands.demo import METHODS, DemoArguments, prepared, settings, train
 from sats.engine.run_folder import RunFolder
 from sats.errors import RunError
 from sats.evaluation.table import percent
+from sats.holding import wait_until_free
 from sats.recipes import recipe
 
 TINY = ["--images", "24", "--epochs", "1", "--epochs-later", "1"]
@@ -64,11 +67,32 @@ def test_a_run_with_other_settings_is_put_aside(tmp_path: Path, capsys: pytest.C
     assert "is now" in capsys.readouterr().out
 
 
-def test_a_run_beside_that_fails_says_where_to_look(tmp_path: Path) -> None:
+def test_a_run_beside_that_fails_says_why_and_where_to_look(tmp_path: Path) -> None:
     folder = prepared(DemoArguments(images=24, protocol="9-2"), "joint", tmp_path)
-    with pytest.raises(RunError, match=r"seed-0-joint\.txt says why"), trained_beside(folder):
+    cause = r"output is in .*seed-0-joint\.txt: Protocol 9-2 does not divide"
+    with pytest.raises(RunError, match=cause), trained_beside(folder):
         pass
-    assert "Protocol 9-2 does not come out even" in (tmp_path / "seed-0-joint.txt").read_text()
+    assert "Protocol 9-2 does not divide" in (tmp_path / "seed-0-joint.txt").read_text()
+
+
+ALONE = """
+import sys, time
+from pathlib import Path
+from sats.commands.demo import DemoArguments, prepared, trained_beside
+with trained_beside(prepared(DemoArguments(images=24, epochs=10**6), "joint", Path(sys.argv[1]))):
+    time.sleep(600)
+"""
+
+
+def test_the_run_beside_stops_when_the_demo_is_killed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "seed-0-joint")
+    with subprocess.Popen([sys.executable, "-c", ALONE, str(tmp_path)]) as demo:
+        while not folder.metrics_path.is_file():
+            assert demo.poll() is None
+            time.sleep(0.1)
+        demo.kill()
+    wait_until_free(folder.path, 120)
+    assert folder.state() == "interrupted, 0 of 1 steps"
 
 
 def test_stopping_stops_the_run_beside(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ import tyro
 from rich.table import Table
 
 from sats import api
+from sats.bench.executor import Job
+from sats.bench.process import start
 from sats.engine.run_folder import RunFolder, create_run, unused_folder
 from sats.errors import RunError
 from sats.evaluation.table import percent, show
@@ -108,29 +108,24 @@ def trained(folder: RunFolder) -> RunFolder:
 def trained_beside(folder: RunFolder) -> Iterator[None]:
     """Train a run in a process of its own while the context lasts, and wait for it; RunError if it fails.
 
-    Whatever ends the context early stops that process, too, after its next iteration and with a checkpoint.
+    Whatever ends the context or this process early stops that process, too, after its next iteration and with a
+    checkpoint.
     """
     if folder.is_finished():
         yield
         return
     print(f"--- {folder.path.name}, beside the others ---")
     output = folder.path.with_name(f"{folder.path.name}.txt")  # outside: a run that cannot begin removes its folder
-    command = [sys.executable, "-m", "sats", "resume", str(folder.path)]
-    with (
-        output.open("w") as file,
-        subprocess.Popen(  # noqa: S603 (our own command)
-            command, stdout=file, stderr=file, start_new_session=True
-        ) as process,
-    ):
-        try:
-            yield
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            process.wait()
+    beside = start(Job(folder.path.name, folder.path, output))
+    try:
+        yield
+    except BaseException:
+        beside.stop()
+        raise
+    finally:
+        ended = beside.ended()
     if not folder.is_finished():
-        raise RunError(f"The run {folder.path} did not end well: {output} says why.")
+        raise RunError(f"The run {folder.path} failed, and its output is in {output}: {ended.error}")
 
 
 def put_aside(folder: RunFolder) -> None:
