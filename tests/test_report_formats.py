@@ -53,6 +53,11 @@ def test_the_file_lies_beside_where_the_page_would(seeds: list[Path], capsys: py
     assert (seeds[0] / "report.md").is_file()
 
 
+def test_numbers_alone_have_no_images(seeds: list[Path]) -> None:
+    with pytest.raises(ValueError, match="--images is for a page, and csv has none: leave out --images or --format"):
+        main([*map(str, seeds), "--format", "csv", "--images", "4"])
+
+
 def test_csv_has_every_value_and_means_over_seeds(tmp_path: Path, seeds: list[Path]) -> None:
     rows = list(csv.DictReader(tables(tmp_path, "csv", *seeds).splitlines()))
     histories = {folder.name: RunFolder(folder).scores() for folder in seeds}

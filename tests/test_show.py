@@ -34,7 +34,7 @@ from sats.evaluation.contact_sheet import (
     unwritable,
 )
 from sats.evaluation.overlay import palette
-from sats.types import BACKGROUND, IGNORE
+from sats.types import BACKGROUND, IGNORE, NOT_LEARNED_YET
 from sats.words import NOTHING
 from test_extend import make_data
 from test_layouts import voc
@@ -330,6 +330,16 @@ def test_the_command_draws_a_sheet_and_prints_figures(
     assert rows["1"][1:] == ["cow", "8"]
 
 
+@pytest.mark.parametrize(("words", "background"), [([], NOT_LEARNED_YET), (["--has-background", "yes"], "void")])
+def test_the_background_may_have_another_name(
+    words: list[str], background: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "classes.txt").write_text("void\nrickshaw\ncow\n")
+    data_show.main([str(data), *words, "--out", str(tmp_path / "sheet.png")])
+    rows = rows_of(capsys.readouterr().out)
+    assert next(name for name in rows if name in ("void", NOT_LEARNED_YET)) == background
+
+
 def test_few_masks_are_measured_of_many(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -421,7 +431,7 @@ def test_a_data_set_of_the_field_and_some_of_its_classes(
         (["--seed", "-1"], "A seed is not negative"),
         (["--split", "trian"], "no split 'trian'"),
         (["--classes", "cov"], "did you mean 'cow'?"),
-        (["--protocol", "5-5"], "does not come out even on 2 classes"),
+        (["--protocol", "5-5"], "does not divide 2 classes"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(

@@ -291,7 +291,7 @@ def test_data_check_finds_them_beforehand(data: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr()
     assert "05.png holds the id 99" in told.out
     assert "03.png" not in told.out
-    assert "1 problems" in told.err
+    assert "1 problem, listed above" in told.err
     assert main(["data", "check", str(data)]) == 2
     told = capsys.readouterr().out
     assert f"- train: {data}/images/train/03.png can't be read" in told

@@ -14,7 +14,7 @@ from sats.config import Names
 from sats.evaluation.table import cell, show
 from sats.files import at_home
 from sats.types import HasBackground, Increment, Setting
-from sats.words import verbatim
+from sats.words import count, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ class CheckArguments:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """The folder that holds the data."""
     source: str = "folder"
-    """What it is: images/, masks/ and classes.txt, or one of `sats data list`."""
+    """The kind of data: "folder" (images/, masks/, classes.txt), or a name from `sats data list`."""
     protocol: str = ""
     """A-B: also show the images of each step."""
     setting: Setting = "overlapped"
@@ -73,7 +73,7 @@ def check(arguments: CheckArguments) -> None:
     for problem in problems:
         print(f"- {verbatim(problem)}")
     if problems:
-        raise ValueError(f"{root} has {len(problems)} problems, listed above.")
+        raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
     if arguments.protocol:
         if arguments.train_split not in sources:
             raise ValueError(

@@ -15,7 +15,7 @@ from sats.config import Names
 from sats.evaluation.table import show
 from sats.files import at_home
 from sats.progress import progress_bar
-from sats.types import BACKGROUND, IGNORE, Increment, Setting
+from sats.types import BACKGROUND, IGNORE, HasBackground, Increment, Setting
 from sats.words import NOTHING, count, names, shown
 
 if TYPE_CHECKING:
@@ -39,11 +39,13 @@ class ShowArguments:
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """The folder that holds the data."""
     source: str = "folder"
-    """What it is: images/, masks/ and classes.txt, or one of `sats data list`."""
+    """The kind of data: "folder" (images/, masks/, classes.txt), or a name from `sats data list`."""
     split: str = "train"
     """The split to look at."""
     classes: Names = ()
     """Only these classes; the rest is background."""
+    has_background: HasBackground = "auto"
+    """Whether class 0 is a background; "auto" goes by its name."""
     images: int = 12
     """How many images to draw, 64 at most. They show every class, if so many can."""
     protocol: str = ""
@@ -53,7 +55,7 @@ class ShowArguments:
     of: Increment = "classes"
     """What arrives: classes, or domains (folders of images)."""
     seed: int = 0
-    """Another one draws other images."""
+    """Seed for choosing the images."""
     out: Path = Path("contact-sheet.png")
     """The PNG to write."""
 
@@ -88,7 +90,8 @@ def open_source(arguments: ShowArguments) -> PairsSource:
     """The split that was asked for; ValueError if it is none, or anything is wrong with it."""
     from sats.data.layouts import open_data
 
-    return open_data(arguments.source, at_home(arguments.folder), arguments.split, arguments.classes)
+    root = at_home(arguments.folder)
+    return open_data(arguments.source, root, arguments.split, arguments.classes, arguments.has_background)
 
 
 def write_sheet(arguments: ShowArguments, source: PairsSource) -> list[int]:

@@ -10,7 +10,7 @@ import tyro
 
 from sats.files import at_home
 from sats.report.formats import Format, make_tables
-from sats.report.html import make_report
+from sats.report.html import IMAGES, make_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,8 @@ class ReportArguments:
     """The file to write. Default: report.html in the run, or in the folder that holds the runs."""
     format: Annotated[Format, tyro.conf.arg(metavar="KIND")] = "html"
     """html: a page. Numbers alone: md (Markdown), csv (for spreadsheets), tex (LaTeX with booktabs)."""
-    images: int = 4
-    """Test images to show with predictions on the page; 0 for none, which is faster."""
+    images: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Test images to show with predictions on the page; 0 for none, which is faster. Default: 4."""
 
 
 def main(words: Sequence[str]) -> None:
@@ -37,6 +37,9 @@ def main(words: Sequence[str]) -> None:
     arguments = tyro.cli(ReportArguments, args=words, prog="sats report")
     out = at_home(arguments.out) if arguments.out else None
     if arguments.format == "html":
-        print(f"report: {make_report(arguments.runs, out, arguments.images)}")
+        images = IMAGES if arguments.images is None else arguments.images
+        print(f"report: {make_report(arguments.runs, out, images)}")
+    elif arguments.images is not None:
+        raise ValueError(f"--images is for a page, and {arguments.format} has none: leave out --images or --format.")
     else:
         print(f"report: {make_tables(arguments.runs, arguments.format, out)}")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sats.report.summary import Card
 
 NAME = "report.html"
+IMAGES = 4
+"""Test images that a page shows unless somebody says how many."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Section:
     note: str
 
 
-def make_report(paths: Sequence[Path], out: Path | None = None, images: int = 4) -> Path:
+def make_report(paths: Sequence[Path], out: Path | None = None, images: int = IMAGES) -> Path:
     """Write a page about the runs in ``paths`` and return where: ``out``, or the runs' folder.
 
     ``images`` test images are predicted for it, 0 for none. ValueError for what is no run, has no finished step or
