@@ -370,7 +370,7 @@ def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
             status = status_of(Extensions(tmp_path))
             assert status.state == "running"  # 40 of 200 images, 80 seconds left
             assert 'aria-valuenow="20"' in status.html
-            assert "Pass 5 of 20 over the images, loss 1.750, about 1 min left" in status.html
+            assert "Pass 5 of 20 over the images, loss 1.750, about 1 min 20 s left" in status.html
         status = status_of(Extensions(tmp_path))
         assert (status.state, status.can_go_on) == ("interrupted", True)
 

@@ -274,7 +274,7 @@ def test_a_wrong_archive_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "not the archive that was published: its sha1 is" in capsys.readouterr().err
     make_zip(tmp_path / "ade.zip", FILES)
     assert main([*words, str(tmp_path / "ade.zip")]) == 2
-    assert "called otherwise than the archives of ADE20K, ADEChallengeData2016.zip" in capsys.readouterr().err
+    assert "does not have the name of an archive of ADE20K (ADEChallengeData2016.zip)" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "nothing.zip")]) == 2
     assert "is not a file" in capsys.readouterr().err
     assert main(["data", "prepare", "ade"]) == 2

@@ -111,7 +111,7 @@ def test_what_a_cell_died_of_is_told(tmp_path: Path) -> None:
         for ended in executor.wait(1.0):
             sweep.note(ended)
     assert "SIGKILL" in sweep.failed["sats"]
-    assert "Protocol 7-2 does not come out even" in sweep.failed["uneven"]
+    assert "Protocol 7-2 does not divide" in sweep.failed["uneven"]
     assert [path.name for path in tmp_path.iterdir() if path.name != "logs"] == ["sats"]
 
 

@@ -77,7 +77,9 @@ def test_a_cell_that_two_parts_name_is_run_once() -> None:
 
 MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"variant": {}}, "There is no key 'variant'; did you mean 'variants'?"),
-    ({"variants": {}}, "it names no variants"),
+    ({"variants": {}}, 'it needs "variants", for example {"finetune": {}, "sats": {}}.'),
+    ({"variants": None}, 'it needs "variants", for example'),
+    ({"variants": ["sats"]}, "variants: expected an object in braces, got ['sats']"),
     ({"variants": {"a/b": {}}}, "'a/b' becomes a part of folders' names"),
     ({"variants": {"sats": {}, "SATS": {}}}, "differ in capitals only"),
     ({"name": ".."}, "'..' becomes a part of folders' names"),

@@ -100,7 +100,7 @@ def test_steps_can_be_listed_by_name() -> None:
         ("train scenes --method satz", "did you mean 'sats'"),
         ("train scenes --method", "needs a value"),
         ("trane scenes", "no command 'trane'"),
-        ("train scenes --protocol 7-2", "does not come out even"),
+        ("train scenes --protocol 7-2", "into whole steps"),
         ("train scenes --classes one,tow --protocol 1-1", "two"),
         ("train scenes --epochs 0", "at least 1"),
         ("train folder --data /no/such/folder --protocol 1-1", "/no/such/folder"),

@@ -295,9 +295,13 @@ MISTAKES: dict[str, Mistake] = {
     "no colour": (
         colours,
         write("labelmap.txt", "car 1 2\n"),
-        "labelmap.txt, line 1, is no name and colour ('car 1 2')",
+        "labelmap.txt, line 1: expected a name and a colour, got 'car 1 2'",
     ),
-    "a bright colour": (colours, write("labelmap.txt", "a 0 0 0\nb 1 2 256"), "line 2, has a colour above 255"),
+    "a bright colour": (
+        colours,
+        write("labelmap.txt", "a 0 0 0\nb 1 2 256"),
+        "line 2: 'b 1 2 256' has a number above 255",
+    ),
     "one colour twice": (
         colours,
         write("labelmap.txt", "a 0 0 1\nb #000001"),
@@ -383,13 +387,21 @@ MISTAKES: dict[str, Mistake] = {
         "coco.json says that image 'a.jpg' has 3 x 3 pixels, but it has 6 x 3 (after its EXIF rotation)",
     ),
     "an unknown category": (coco_runs, coco("annotations", 0, category_id=7), "annotation 0 has the category 7, which"),
-    "a category without a number": (coco_runs, coco("categories", 0, id="x"), "without a number of their own (`id`)"),
+    "a category without a number": (
+        coco_runs,
+        coco("categories", 0, id="x"),
+        "whose `id` is missing, repeated or not a number",
+    ),
     "a category without a name": (
         coco_runs,
         coco("categories", 0, name=" "),
         "has a class without a name: give it one",
     ),
-    "a category that is no text": (coco_runs, coco("categories", 0, name=3), "names a class 3, which is no text"),
+    "a category that is no text": (
+        coco_runs,
+        coco("categories", 0, name=3),
+        'has the class name 3, which is a number: write it in quotes, as "3".',
+    ),
     "an annotation of no image": (coco_runs, coco("annotations", 0, image_id=7), "1 annotation is of no image (0): "),
     "an odd polygon": (
         coco_polygons,
@@ -453,7 +465,11 @@ MISTAKES: dict[str, Mistake] = {
     "YAML without names": (yolo, write("data.yaml", "nc: 3"), "data.yaml has no `names`"),
     "names that are none": (yolo, write("data.yaml", "names: 3"), "data.yaml names no classes"),
     "names by no number": (yolo, write("data.yaml", "names: {a: b}"), "data.yaml gives a class the number 'a'"),
-    "yes and no": (yolo, write("data.yaml", "names: [yes, no, maybe]"), "names a class True, which is no text: put it"),
+    "yes and no": (
+        yolo,
+        write("data.yaml", "names: [yes, no, maybe]"),
+        "has the class name True, which is no text: write it",
+    ),
 }
 
 
@@ -478,8 +494,8 @@ def test_each_mistake_is_one_message_and_leaves_nothing(
     [
         (["--split", ".."], "A split is a folder, called something like train or val, not '..': mend --split."),
         (["--split", "a/b"], "not 'a/b': mend --split."),
-        (["--out", "{root}/in"], "which is to be converted, lie in each other: choose another --out."),
-        (["--out", "{root}/in/images/new"], "which is to be converted, lie in each other: choose another --out."),
+        (["--out", "{root}/in"], "must not contain one another: choose another --out."),
+        (["--out", "{root}/in/images/new"], "must not contain one another: choose another --out."),
         (["--out", "{root}/other"], "other holds something else (no classes.txt): name a new folder with --out."),
         (["--out", "{root}/in/labelmap.txt"], "labelmap.txt holds something else (no classes.txt)"),
     ],

@@ -53,11 +53,11 @@ def test_domains_are_the_folders_of_images_in_alphabetical_order() -> None:
     assert [arrival.images.tolist() for arrival in arriving] == [[1, 4, 7, 10], [0, 3, 6, 9], [2, 5, 8, 11]]
     named = domains_by_step(cities(), "", steps=[["zürich"], ["aachen"]])
     assert [arrival.domains for arrival in named] == [("zürich",), ("aachen",)]
-    with pytest.raises(ValueError, match="come out even on 3 domains: A \\+ k B must be 3"):
+    with pytest.raises(ValueError, match="does not divide 3 domains into whole steps: 2 \\+ k x 2 must be 3"):
         domains_by_step(cities(), "2-2")
     with pytest.raises(ValueError, match="no domain 'zurich' in the data; did you mean 'zürich'"):
         domains_by_step(cities(), "", steps=[["zurich"], ["aachen"]])
-    with pytest.raises(ValueError, match="not parted into domains"):
+    with pytest.raises(ValueError, match="not divided into domains"):
         domains_by_step(random_source(4, 12), "1-1")
 
 

@@ -47,7 +47,7 @@ def test_own_data(example: Callable[[str], Any], tmp_path: Path, capsys: pytest.
     run = example("own_data").main(tmp_path / "run", quick=True)
     assert run.scores[-1].classes == ("background", "circle", "square", "triangle")
     assert "step 1 learned triangle from" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="does not come out even on 3 classes"):
+    with pytest.raises(ValueError, match="does not divide 3 classes"):
         example("own_data").main(tmp_path / "other", data=tmp_path / "run-shapes", protocol="3-3", quick=True)
 
 

@@ -118,7 +118,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "unknown recipe": ("train folde --data {data}", 2, "did you mean 'folder'"),
     "unknown method": (TRAIN.replace("finetune", "finetun"), 2, "did you mean 'finetune'"),
     "unknown command": ("evalute {run}", 2, "did you mean 'evaluate'"),
-    "protocol does not fit": (TRAIN.replace("1-1", "1-3"), 2, "A + k B must be 2"),
+    "protocol does not fit": (TRAIN.replace("1-1", "1-3"), 2, "1 + k x 3 must be 2"),
     "no protocol": (TRAIN.replace("--protocol 1-1", ""), 2, "--protocol A-B"),
     "unknown class": (TRAIN + " --classes cat,dgo", 2, "did you mean 'dog'"),
     "unknown class in steps": (TRAIN + " --stream.steps cat dgo", 2, "did you mean 'dog'"),

@@ -573,7 +573,7 @@ def test_a_scheduler_that_signals_every_process_of_two_machines_loses_nothing(tm
     [
         ("--batch-size 5", "cannot be shared evenly by 2 processes"),
         ("--epocs 5", "Perhaps you meant"),
-        ("--protocol 5-7", "A + k B must be 10"),
+        ("--protocol 5-7", "5 + k x 7 must be 10"),
         ("--from nothing", "is no finished step"),
     ],
 )

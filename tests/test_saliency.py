@@ -14,7 +14,7 @@ from fakes import random_source, stream_of
 from sats.data.loader import TrainLoader
 from sats.data.saliency import Everywhere, SaliencyFolder, SpectralResidual, open_saliency
 from sats.data.transforms import TrainTransform
-from sats.types import BACKGROUND, IGNORE, UNKNOWN
+from sats.types import BACKGROUND, IGNORE, SALIENT
 
 ON = 255
 
@@ -57,8 +57,10 @@ def test_maps_from_a_folder(tmp_path: Path) -> None:
     Image.fromarray(found).save(tmp_path / "train" / "one.png")
     rule.check(["train/one"])
     assert np.array_equal(rule.salient("train/one", Image.new("RGB", (40, 30))), found > 0)
-    with pytest.raises(ValueError, match=r"1 saliency maps are missing, .*two\.png the first.*spectral-residual"):
+    with pytest.raises(ValueError, match=r"^1 saliency map is missing \(/.*two\.png\): .*spectral-residual"):
         rule.check(["train/one", "train/two"])
+    with pytest.raises(ValueError, match=r"^2 saliency maps are missing \(first: .*two\.png\)"):
+        rule.check(["train/one", "train/two", "train/three"])
     with pytest.raises(ValueError, match=r"one\.png has 40 x 30 pixels, its image 30 x 40"):
         rule.salient("train/one", Image.new("RGB", (30, 40)))
 
@@ -83,6 +85,6 @@ def test_salient_background_is_marked_and_nothing_else() -> None:
             assert without.salient is None
             assert batch.salient is not None
             assert torch.equal(batch.labels, without.labels)
-            assert not (batch.labels == UNKNOWN).any()
+            assert not (batch.labels == SALIENT).any()
             assert torch.equal(batch.salient, batch.labels == BACKGROUND)
             assert (batch.labels == IGNORE).any()

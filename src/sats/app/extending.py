@@ -166,7 +166,7 @@ class Extensions:
         self._job = start(job, one_thread=False)
 
     def _is_running(self) -> bool:
-        """The same as `is_running`; what a process that has ended said is written down."""
+        """`is_running`, with the lock held; records the error of a process that has ended."""
         if self._job is None:
             last = self.last()
             return last is not None and is_held(last.run.path)
@@ -200,6 +200,6 @@ def check_images(collection: Collection) -> None:
     labelled = len(collection.labelled())
     if labelled < HELD_OUT:
         raise ValueError(
-            f"{count(labelled, 'image has', 'images have')} a mask, and {HELD_OUT} are the least: one in {HELD_OUT} is "
-            "kept to measure on. Upload or paint more."
+            f"{count(labelled, 'image has', 'images have')} a mask; at least {HELD_OUT} are needed, as one in "
+            f"{HELD_OUT} is kept to measure on. Upload or paint more."
         )

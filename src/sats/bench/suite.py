@@ -64,9 +64,9 @@ def read_suite(path: Path) -> Suite:
 def parse_suite(values: object, where: str = "the suite") -> Suite:
     """The suite that the JSON ``values`` describe; ``where`` says in messages which that is."""
     values = _keys(values, KEYS, where)
-    variants = _keys(values.get("variants"), None, f"{where}: variants")
-    if not variants:
-        raise ValueError(f"{where}: it names no variants, such as {{'finetune': {{}}, 'sats': {{}}}}.")
+    if not values.get("variants"):
+        raise ValueError(f'{where}: it needs "variants", for example {{"finetune": {{}}, "sats": {{}}}}.')
+    variants = _keys(values["variants"], None, f"{where}: variants")
     named = {name: _keys(settings, None, f"{where}: {name}") for name, settings in variants.items()}
     for name in (str(values.get("name", "")), *named):
         if not NAME.fullmatch(name):

@@ -174,9 +174,9 @@ class Dataset(ConvertArguments):
 
     def read(self) -> Labelled:
         """Read them."""
-        from sats.data.formats.dataset import Source, read
+        from sats.data.formats.dataset import Rows, read
 
-        source = Source(
+        source = Rows(
             data=self.data,
             split=self.from_split or self.split,
             image_column=self.image_column,

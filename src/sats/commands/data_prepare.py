@@ -93,8 +93,8 @@ def archive_of(layout: Layout, path: Path) -> Archive:
     if not layout.archives:
         raise ValueError(f"{layout.title} has no archives to unpack: {command(layout)}.")
     raise ValueError(
-        f"{path} is called otherwise than the archives of {layout.title}, "
-        f"{', '.join(archive.name for archive in layout.archives)}: rename it, or unpack it by hand."
+        f"{path} does not have the name of an archive of {layout.title} "
+        f"({', '.join(archive.name for archive in layout.archives)}): rename it, or unpack it by hand."
     )
 
 

@@ -113,19 +113,19 @@ class GoneSource(Source):
         return 0
 
     def key(self, index: int) -> str:
-        """There is none."""
+        """IndexError: there are no images."""
         raise IndexError(index)
 
     def image(self, index: int, scale: float = 1.0) -> Image.Image:  # noqa: ARG002 (as sources have it)
-        """There is none."""
+        """IndexError: there are no images."""
         raise IndexError(index)
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """There is none."""
+        """IndexError: there are no images."""
         raise IndexError(index)
 
     def size(self, index: int) -> tuple[int, int]:
-        """There is none."""
+        """IndexError: there are no images."""
         raise IndexError(index)
 
     def presence(self) -> NDArray[np.bool_]:

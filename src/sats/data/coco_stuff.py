@@ -1,4 +1,4 @@
-"""COCO-Stuff on the 164,000 images of COCO 2017: 80 things and 91 stuffs."""
+"""COCO-Stuff on the 164,000 images of COCO 2017: 80 things and 91 stuff classes."""
 
 from __future__ import annotations
 

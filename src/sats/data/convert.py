@@ -71,7 +71,9 @@ def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
 def _check_apart(out: Path, folder: Path) -> None:
     one, other = out.resolve(), at_home(folder).resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
-        raise ValueError(f"{out} and {folder}, which is to be converted, lie in each other: choose another --out.")
+        raise ValueError(
+            f"--out {out} and the input folder {folder} must not contain one another: choose another --out."
+        )
 
 
 def _is_empty(folder: Path) -> bool:

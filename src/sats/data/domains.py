@@ -34,8 +34,8 @@ def domains_by_step(
     names = sorted({*owners, *gone})
     if len(names) < 2:
         raise ValueError(
-            "These images are not parted into domains: put those of each domain, a city or a hospital for example, "
-            "into a folder of their own below images/train, and the masks likewise."
+            "These images are not divided into domains: put the images of each domain (a city, a hospital) into a "
+            "folder of its own below images/SPLIT, and the masks likewise."
         )
     groups = cut(names, "domains", protocol, steps, order, order_seed)
     by_step = [tuple(names[place] for place in group) for group in groups]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sats.types import Step
 
 HELD_OUT = 5
-"""Where the data has no test split, every so manieth image is kept from training, to be measured on."""
+"""Where the data has no test split, one image in HELD_OUT is kept from training, to be measured on."""
 
 
 @dataclass(frozen=True)

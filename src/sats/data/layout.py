@@ -75,7 +75,10 @@ def open_layout(
     if split not in layout.splits:
         raise ValueError(f"{layout.title} has no split {split!r}: use one of {', '.join(layout.splits)}.")
     ids = layout.ids or {index: index for index in range(len(layout.classes))}
-    mend = f"which {layout.title} does not have: its masks are of another kind, or converted."
+    mend = (
+        f"which {layout.title} does not define: these are other masks, or masks that somebody converted. Use the "
+        "original ones."
+    )
     labels = make_labels(layout.classes, classes, layout.has_background, ids, layout.title, mend)
     pairs, problems = layout.find(root, split)
     if not pairs and not problems:

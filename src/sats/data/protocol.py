@@ -56,17 +56,17 @@ def cut(
 def parse_protocol(protocol: str, number: int, of: Increment = "classes") -> tuple[int, ...]:
     """How many of a ``number`` of classes, or domains, each step of an "A-B" protocol brings: A, then B; or all.
 
-    ValueError where it is no protocol, or its steps don't come out even.
+    ValueError where it is no protocol, or does not divide them into whole steps.
     """
     if protocol == ALL:
         return (number,)
     start, size = _first_and_later(protocol, number, of)
     steps, rest = divmod(number - start, size)
     if steps < 1 or rest:
-        aside = " (background aside)" if of == "classes" else ""
+        aside = " (not counting the background)" if of == "classes" else ""
         raise ValueError(
-            f"Protocol {protocol} does not come out even on {number} {of}{aside}: "
-            f"A + k B must be {number}. {_nearest_protocols(start, size, number)}"
+            f"Protocol {protocol} does not divide {number} {of}{aside} into whole steps: "
+            f"{start} + k x {size} must be {number}. {_nearest_protocols(start, size, number)}"
             "or list the steps yourself with --stream.steps."
         )
     return (start, *[size] * steps)
@@ -90,7 +90,7 @@ def _nearest_protocols(start: int, size: int, number: int) -> str:
     fitting = range(number % size or size, number, size)
     if not fitting:
         return "Choose a smaller B, "
-    return f"Take for example {min(fitting, key=lambda other: abs(other - start))}-{size}, "
+    return f"Use for example {min(fitting, key=lambda other: abs(other - start))}-{size}, "
 
 
 def _ordered(names: Sequence[str], of: Increment, order: Sequence[str], order_seed: int | None) -> list[int]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sats.data.index import read_mask
 from sats.files import at_home
+from sats.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,9 +87,11 @@ class SaliencyFolder(Saliency):
         """ValueError if a map is missing."""
         missing = [path for key in keys if not (path := self._path(key)).is_file()]
         if missing:
+            what = count(len(missing), "saliency map is", "saliency maps are")
+            which = missing[0] if len(missing) == 1 else f"first: {missing[0]}"
             raise ValueError(
-                f"{len(missing)} saliency maps are missing, {missing[0]} the first: add them, or let them be computed "
-                f"with --data.saliency {SPECTRAL_RESIDUAL}."
+                f"{what} missing ({which}): add what is missing, or have all of them computed with --data.saliency "
+                f"{SPECTRAL_RESIDUAL}."
             )
 
     def _path(self, key: str) -> Path:

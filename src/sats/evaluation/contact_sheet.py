@@ -272,7 +272,7 @@ def _has(font: FreeTypeFont, character: str) -> bool:
 def _own_font() -> FreeTypeFont:
     font = ImageFont.load_default(TEXT)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RunError("Pillow was built without FreeType, so that a sheet has no text: install Pillow from PyPI.")
+        raise RunError("This Pillow was built without FreeType and cannot draw text: install Pillow from PyPI.")
     return font
 
 

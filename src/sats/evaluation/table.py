@@ -57,8 +57,9 @@ def show_scores(history: Sequence[Scores]) -> None:
     places = fitting(history, Console())
     show(class_table(history, places), figure_table(history, places))
     if len(places) < len(history):
-        left_out = f"{count(len(history) - len(places), 'more step')} have no room here; a pipe or a report shows all."
-        Console().print(left_out, highlight=False)
+        left_out = count(len(history) - len(places), "more step does", "more steps do")
+        mend = "pipe the output or use `sats report` to see all."
+        Console().print(f"{left_out} not fit here; {mend}", highlight=False)
     if note := unmeasured_note(history[-1]):
         Console().print(note, end="", highlight=False, markup=False, soft_wrap=True)
 

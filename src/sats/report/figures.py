@@ -100,7 +100,7 @@ def _column(comparison: Comparison, kind: Kind) -> Column:
 
 
 def _best(groups: Sequence[Group], values: Sequence[Spread | None], kind: Kind) -> tuple[bool, ...]:
-    """Which values nobody's is better than, as shown; upper bounds do not compete, nor does one alone."""
+    """Which values are the best, to the digit shown; upper bounds do not compete, nor does one alone."""
     rivals = [value.mean for group, value in zip(groups, values, strict=True) if value and not group.is_joint]
     if len(rivals) < 2:
         return (False,) * len(values)

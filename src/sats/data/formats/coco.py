@@ -123,7 +123,7 @@ def _categories(records: list[Record], file: Path) -> tuple[tuple[str, ...], dic
     """The classes, in the order of the categories' ids, and the class index of each id."""
     ids = [record.get("id") for record in records]
     if not all(type(id_) is int for id_ in ids) or len(set(ids)) != len(ids):
-        raise ValueError(f"{file} has categories without a number of their own (`id`): export it anew.")
+        raise ValueError(f"{file} has categories whose `id` is missing, repeated or not a number: export it anew.")
     ordered = sorted(records, key=lambda record: int(record["id"]))
     classes, indices = arrange([record.get("name") for record in ordered], str(file))
     return classes, {record["id"]: index for record, index in zip(ordered, indices, strict=True)}

@@ -34,7 +34,7 @@ SAVED: Final = ("state.json", "dataset_dict.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Rows:
     """Which rows of which data set: a folder here or a name on the hub, one of its splits, and two of its columns.
 
     ``stream`` fetches the rows of a data set on the hub one after the other, instead of all before the first.
@@ -70,7 +70,7 @@ class Ids:
 
 
 def read(
-    source: Source,
+    source: Rows,
     table: Path | None = None,
     names: Path | None = None,
     classes: Sequence[str] = (),
@@ -113,7 +113,7 @@ def _reading(data: str) -> Iterator[None]:
         hub.setLevel(level)
 
 
-def _rows(source: Source) -> tuple[Any, int | None]:
+def _rows(source: Rows) -> tuple[Any, int | None]:
     """The rows, and their number if that is known."""
     from datasets import DatasetDict, load_from_disk
 
@@ -129,7 +129,7 @@ def _rows(source: Source) -> tuple[Any, int | None]:
     return _built(source, folder)
 
 
-def _built(source: Source, folder: Path) -> tuple[Any, int | None]:
+def _built(source: Rows, folder: Path) -> tuple[Any, int | None]:
     """The rows of files in a folder or on the hub; those of a folder are never copied to a cache."""
     from datasets import load_dataset_builder
     from datasets.packaged_modules.arrow.arrow import Arrow
@@ -161,19 +161,19 @@ def _count(files: Sequence[str]) -> int:
     return sum(int(read_metadata(file).num_rows) for file in files)
 
 
-def _check_split(source: Source, splits: Sequence[str]) -> None:
+def _check_split(source: Rows, splits: Sequence[str]) -> None:
     if source.split not in splits:
         raise ValueError(f"it has no split {source.split!r}: name one of {', '.join(splits)} with --from-split")
 
 
-def _check_columns(rows: Any, source: Source) -> None:
+def _check_columns(rows: Any, source: Rows) -> None:
     for column, flag in ((source.image_column, "--image-column"), (source.mask_column, "--mask-column")):
         if column not in (rows.features or {}):
             there = ", ".join(rows.features or {})
             raise ValueError(f"it has no column {column!r}: name one of {there} with {flag}")
 
 
-def _undecoded(rows: Any, source: Source) -> Any:
+def _undecoded(rows: Any, source: Rows) -> Any:
     """The two columns, images as they are stored: copied byte for byte, and no path in them is opened unseen."""
     from datasets import Image
 
@@ -186,7 +186,7 @@ def _undecoded(rows: Any, source: Source) -> Any:
 
 
 def _meaning(
-    source: Source, feature: Any, table: Path | None, names: Path | None, classes: Sequence[str], unknown: Unknown
+    source: Rows, feature: Any, table: Path | None, names: Path | None, classes: Sequence[str], unknown: Unknown
 ) -> tuple[Palette | Ids, tuple[str, ...]]:
     """What masks hold, and the classes."""
     if table is not None:
@@ -213,7 +213,7 @@ def _label_names(feature: Any) -> list[object]:
     return list(getattr(feature, "names", None) or [])
 
 
-def _items(rows: Any, source: Source, meaning: Palette | Ids) -> Iterator[Item]:
+def _items(rows: Any, source: Rows, meaning: Palette | Ids) -> Iterator[Item]:
     with _reading(source.data):
         for number, row in enumerate(rows):
             where = f"{source.data}, {source.split}, row {number},"
@@ -222,7 +222,7 @@ def _items(rows: Any, source: Source, meaning: Palette | Ids) -> Iterator[Item]:
             yield Item(f"{number:06}", image, draw)
 
 
-def _content(cell: object, source: Source, where: str) -> bytes:
+def _content(cell: object, source: Rows, where: str) -> bytes:
     """The image file in a cell of the table; ValueError if there is none, or it lies outside of the data."""
     content, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
     if isinstance(content, bytes):
@@ -238,7 +238,7 @@ def _content(cell: object, source: Source, where: str) -> bytes:
         raise ValueError(f"{where} can't be read ({error}): fetch the data anew.") from error
 
 
-def _folders(source: Source) -> list[Path]:
+def _folders(source: Rows) -> list[Path]:
     """Where files of the data set may be."""
     from datasets import config
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -249,9 +249,7 @@ def _folders(source: Source) -> list[Path]:
     return [Path(config.HF_DATASETS_CACHE).absolute(), Path(HF_HUB_CACHE).absolute()]
 
 
-def _draw(
-    cell: object, source: Source, meaning: Palette | Ids, where: str, height: int, width: int
-) -> NDArray[np.uint8]:
+def _draw(cell: object, source: Rows, meaning: Palette | Ids, where: str, height: int, width: int) -> NDArray[np.uint8]:
     ids = np.asarray(cell) if isinstance(cell, list) else _pixels(_content(cell, source, where), meaning, where)
     if ids.ndim != (3 if isinstance(meaning, Palette) else 2) or ids.dtype.kind not in "iu":
         raise ValueError(f"{where} has no class ids: mend --mask-column, or say what its colours are with --table.")

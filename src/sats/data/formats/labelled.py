@@ -78,8 +78,10 @@ def arrange(given: Sequence[object], where: str) -> tuple[tuple[str, ...], tuple
 
 def _on_one_line(name: object, where: str) -> str:
     """A name as a line of classes.txt can hold it."""
+    if isinstance(name, int | float) and not isinstance(name, bool):
+        raise ValueError(f'{where} has the class name {name}, which is a number: write it in quotes, as "{name}".')
     if not isinstance(name, str):
-        raise ValueError(f"{where} names a class {name!r}, which is no text: put it in quotes.")
+        raise ValueError(f"{where} has the class name {name!r}, which is no text: write it in quotes.")
     plain = " ".join(name.encode("utf-8", "replace").decode().split())
     if not plain:
         raise ValueError(f"{where} has a class without a name: give it one.")

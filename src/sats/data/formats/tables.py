@@ -53,9 +53,9 @@ def _colour_of(text: str, where: str) -> tuple[str, Colour]:
     elif found := BY_NUMBERS.fullmatch(text):
         red, green, blue = (int(found[part]) for part in ("red", "green", "blue"))
     else:
-        raise ValueError(f"{where}, is no name and colour ({text!r}): write {LINES}.")
+        raise ValueError(f"{where}: expected a name and a colour, got {text!r}: write {LINES}.")
     if max(red, green, blue) > 255:
-        raise ValueError(f"{where}, has a colour above 255 ({text!r}): a colour is three numbers from 0 to 255.")
+        raise ValueError(f"{where}: {text!r} has a number above 255, and a colour is three numbers from 0 to 255.")
     return found["name"].strip(" \t,:"), (red, green, blue)
 
 
