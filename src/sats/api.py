@@ -198,7 +198,7 @@ def run(folder: RunFolder | None) -> RunFolder | None:
     runtime.prepare()
     with waiting(LOADING) if folder else nullcontext():
         from sats.engine import processes
-        from sats.engine.train import train as train_steps
+        from sats.engine.train import train as train_run
 
     with folder.held() if folder else nullcontext(), processes.telling_once():
         processes.join()
@@ -206,7 +206,7 @@ def run(folder: RunFolder | None) -> RunFolder | None:
         if told is None:
             return None
         try:
-            train_steps(told.config(), folder or told)
+            train_run(told.config(), folder or told)
         except (ValueError, OSError, RunError) as error:
             if folder:
                 after_failure(folder, error)

@@ -88,8 +88,8 @@ class DataConfig:
     void: Void = "ignore"
     """What pixels of 255 are in training: left out, or background (MiB's code)."""
     saliency: str = "spectral-residual"
-    """For methods that look for objects among the background (ssul): computed from the image, "everywhere", or a folder
-    of maps named as the images."""
+    """Where methods such as ssul find objects in the background: "spectral-residual" (computed from each image),
+    "everywhere", or a folder of maps that are named like the images."""
     on_error: Annotated[OnError, _short("--on-error")] = "error"
     """What an image or mask that cannot be used does: end the run, or be left out and noted in skipped.jsonl."""
     rebuild_index: Annotated[bool, _short("--rebuild-index")] = False

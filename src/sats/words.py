@@ -89,7 +89,7 @@ def listed(parts: Sequence[str]) -> str:
 
 
 def evenly(every: Sequence[int], most: int) -> list[int]:
-    """All of ``every`` if there are at most ``most`` (two or more); else ``most``, evenly spaced, with first and last."""
+    """All of ``every``, or ``most`` (two or more) if there are more: evenly spaced, with the first and the last."""
     if len(every) <= most:
         return list(every)
     return [every[round(place * (len(every) - 1) / (most - 1))] for place in range(most)]

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sats.engine.run import described_steps
-from sats.engine.run_folder import SCORES, STEPS, RunFolder, is_run
+from sats.engine.run_folder import MODEL, SCORES, STEPS, RunFolder, is_run
 from sats.files import at_home, saving
 from sats.methods.base import prepare_model
 from sats.models.checkpoint import load as load_model
@@ -51,7 +51,7 @@ def adopt_run(run: Run, earlier: RunFolder) -> None:
     _check_same_start(earlier.config(), run.config, earlier.path)
     for step, scores in zip(run.stream.steps, earlier.scores(), strict=False):
         _check_same_classes(earlier, scores.classes, run.stream.names(step))
-    if run.method.init == "reserved" and not load_model(earlier.step(number - 1) / "model").classifier.reserved:
+    if run.method.init == "reserved" and not load_model(earlier.step(number - 1) / MODEL).classifier.reserved:
         raise ValueError(
             f"{earlier.path} has no reserved rows left that new classes could start from: add --method.init background."
         )
@@ -81,7 +81,7 @@ def adopt_step0(run: Run, source: Path) -> None:
         raise ValueError(f"{source} is no finished step: --from takes RUN/step-0 of a run, or RUN and a --step DIR.")
     _check_same_start(RunFolder(source.parent).config(), run.config, source)
     wanted = run.stream.names(run.stream.steps[0])
-    model = load_model(source / "model")
+    model = load_model(source / MODEL)
     if model.classes != wanted:
         raise ValueError(
             f"{source} knows the classes {', '.join(model.classes)}; this run's step 0 learns {', '.join(wanted)}."

@@ -172,7 +172,7 @@ def _load(folder: Path) -> Checkpoint:
 
 @contextmanager
 def putting_back(saved: Checkpoint) -> Iterator[None]:
-    """Turn whatever goes wrong while ``saved`` is put into place into one RunError: it is of something else."""
+    """Turn whatever goes wrong while ``saved`` is restored into one RunError: it does not fit this run."""
     try:
         yield
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:

@@ -81,7 +81,7 @@ class FrozenEncoder:
 
 
 def frozen_encoder(run: Run, context: Context, loader: TrainLoader) -> FrozenEncoder:
-    """What of the step's forwards need not be done twice; to be asked when weights and modes are as they will stay.
+    """Which forward passes of the step can be shared or cached; call it once weights and modes are final.
 
     Attention can only be tapped while an encoder runs, so nothing is spared where it is.
     """

@@ -47,7 +47,7 @@ def process_here() -> int:
 
 
 def flag() -> str:
-    """What a command that goes on with this one must say to be shared alike; nothing under another launcher."""
+    """The flag with which `sats resume` uses as many processes as this command; empty under another launcher."""
     return f" --processes {processes()}" if LAUNCHER in os.environ and processes() > 1 else ""
 
 

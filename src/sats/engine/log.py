@@ -123,8 +123,8 @@ class Log:
             self.followers.logged(line)
         self._show(position, losses, speed)
 
-    def forget_after(self, step: int, iteration: int) -> None:
-        """Drop what was logged after ``iteration`` of ``step``: it will be logged again."""
+    def begin_step(self, step: int, iteration: int) -> None:
+        """Go on after ``iteration`` of ``step``: drop what was logged later, and let the trackers begin."""
         if self.quiet:
             return
         if self.metrics_path.is_file():

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from sats.methods.context import Context
     from sats.types import Batch
 
-MENDS = "Lower --lr (or --lr-later), clip gradients with --optim.clip 1, or train with --train.precision no."
+ADVICE = "Lower --lr (or --lr-later), clip gradients with --optim.clip 1, or train with --train.precision no."
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What changes while a step is learned: the model as accelerate wraps it, and its optimizer; and what cannot."""
+    """A step in training: the model as accelerate wraps it, its optimizer, and the encoder where it is frozen."""
 
     run: Run
     context: Context
@@ -84,7 +84,7 @@ def optimise(run: Run, context: Context, loader: TrainLoader, saved: Checkpoint 
             if stopping:
                 raise KeyboardInterrupt
     processes.average_buffers(context.model)
-    run.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)
+    run.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)  # takes its wrapper off the model's forward
     run.accelerator.free_memory()
 
 
@@ -208,8 +208,8 @@ def check_weights(model: torch.nn.Module, position: Position) -> None:
         return
     broken = next(name for name, tensor in tensors.items() if not tensor.isfinite().all())
     raise RunError(
-        f"Weights are no longer finite in step {position.step} after iteration {position.iteration}: {broken}. {MENDS} "
-        "Go on from the checkpoint before with `sats resume`, or start again."
+        f"Weights are no longer finite in step {position.step} after iteration {position.iteration}: {broken}. "
+        f"{ADVICE} Go on from the checkpoint before with `sats resume`, or start again."
     )
 
 
@@ -219,5 +219,5 @@ def check_finite(terms: dict[str, Tensor], position: Position) -> None:
         return
     broken = ", ".join(f"{name} = {term.item()}" for name, term in terms.items() if not term.isfinite())
     raise RunError(
-        f"The loss is no longer finite in step {position.step}, iteration {position.iteration}: {broken}. {MENDS}"
+        f"The loss is no longer finite in step {position.step}, iteration {position.iteration}: {broken}. {ADVICE}"
     )

@@ -45,7 +45,7 @@ def complete(run: Run) -> None:
     """Choose the memory after each finished step that has none yet, in order.
 
     It follows from the settings, the data and the steps' saved models alone, so it does not matter when it is done.
-    The first process writes; all others have read what was there before, and read again afterwards.
+    Only the main process writes; the others read before it does, and again afterwards.
     """
     if not run.config.memory.size:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,15 +79,17 @@ def _optimise(run: Run, model: Segmenter, step: Step, loader: TrainLoader, old: 
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     bare = SGD(learned, lr=rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
     prepared, optimizer = accelerator.prepare(model, bare)
-    batches = loader.batches(0, iterations)
-    with run.log.progress(f"step {step.index}, tuning new rows", iterations):
+    with (
+        closing(loader.batches(0, iterations)) as batches,  # as `optimise`
+        run.log.progress(f"step {step.index}, tuning new rows", iterations),
+    ):
         for iteration in range(iterations):
             set_rates(optimizer, rate_factor(iteration, iterations, config))
             _backward(run, prepared, step, [next(batches) for _ in range(run.config.train.accumulation)], old)
             optimizer.step()
             optimizer.zero_grad()
             run.log.advance()
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)  # takes its wrapper off the model's forward
     accelerator.free_memory()
 
 

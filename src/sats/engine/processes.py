@@ -119,7 +119,7 @@ def telling_once() -> Iterator[None]:
 
 
 def _is_told_elsewhere(error: BaseException) -> bool:
-    """Whether another process failed first, of the same or so that this one had to fail."""
+    """Whether another process failed first: of the same error, or in a way that made this one fail."""
     own = f"{launch.process()} {error}"
     if launch.is_abandoned():  # and with it whoever keeps the words
         return False

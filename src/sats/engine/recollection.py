@@ -49,11 +49,11 @@ def keep_features(replay: FeatureReplay, context: Context, loader: Iterable[Batc
 
 
 def prepare(run: Run, context: Context) -> None:
-    """Before a step: gather its classes, as the old network sees them, and what the step before has left undone.
+    """Before a step: gather what the replay needs that was not gathered yet.
 
-    The latter where it was taken over from another run; the former where there are old ones to tell them from. The
-    images of a model that is extended are not there, nor perhaps those of a whole run that this one goes on from: then
-    those classes are not replayed.
+    That is the classes of the step before, where it was taken over from another run, and this step's own, as the old
+    network sees them, where there are old ones to tell them from. Where the earlier images are gone (an extension, or a
+    whole run taken over), earlier classes are not replayed.
     """
     step, replay = context.step, run.method.feature_replay
     if replay.weight == 0 or step.index == 0:

@@ -25,7 +25,7 @@ SIDE = 64
 def rehearse_transfer(model: Segmenter, transfer: AttentionTransfer) -> None:
     """Try the attention transfer between ``model`` and itself; ValueError if the two do not go together.
 
-    They do not, either, if the logits do not depend on a block whose attention would be kept.
+    ValueError as well if the logits do not depend on a block whose attention would be transferred.
     """
     if transfer.weight > 0:
         taps = transfer.taps(model)

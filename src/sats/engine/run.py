@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sats.engine import build, launch
+from sats.engine.run_folder import MODEL
 from sats.engine.skipped import Skipped
 from sats.models.checkpoint import load as load_model
 from sats.words import names
@@ -59,7 +60,7 @@ class Run:
 def finished_model(run: Run, step: Step) -> Segmenter:
     """The saved model that ``step`` ended with, on the CPU; ValueError if it knows other classes."""
     groups = [earlier.num_new for earlier in run.stream.steps[: step.index + 1]]
-    folder = run.folder.step(step.index) / "model"
+    folder = run.folder.step(step.index) / MODEL
     model, wanted = load_model(folder, groups), run.stream.names(step)
     if model.classes != wanted:
         raise ValueError(

@@ -82,7 +82,7 @@ def compiled(*networks: Segmenter | None) -> Iterator[None]:
 
 
 VERSIONS = 4
-"""Of each part: with and without gradient, whole batches and what is left of an epoch."""
+"""Compiled versions of a part: with and without gradient, for micro-batches and for single images to be cached."""
 
 
 def compilable(network: Segmenter) -> list[nn.Module]:

@@ -25,7 +25,7 @@ from sats.engine.new_rows import start_new_rows
 from sats.engine.panel import draw_panel
 from sats.engine.rehearsal import freeze_unused, rehearse_batch, rehearse_transfer
 from sats.engine.run import OnePass, Run, described_steps, finished_model, make_loader, seed_everything
-from sats.engine.run_folder import ENVIRONMENT, SCORES, STEPS, RunFolder
+from sats.engine.run_folder import ENVIRONMENT, MODEL, SCORES, STEPS, RunFolder
 from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
 from sats.evaluation.predict import Predictor
@@ -69,11 +69,11 @@ def train(config: RunConfig[Method], folder: RunFolder, log: Log | None = None) 
     accelerator = processes.make_accelerator(config.train.precision)
     log = log or Log(folder.metrics_path, quiet=not launch.is_main())
     with following(folder, log):
-        train_steps(config, folder, accelerator, log)
+        open_and_train(config, folder, accelerator, log)
     return folder.scores()
 
 
-def train_steps(config: RunConfig[Method], folder: RunFolder, accelerator: Accelerator, log: Log) -> None:
+def open_and_train(config: RunConfig[Method], folder: RunFolder, accelerator: Accelerator, log: Log) -> None:
     """Open the data, and run every step that is not finished."""
     with processes.main_first():  # it looks through the data and meets the mistakes; the others find all in order
         run = Run(config, folder, open_stream(config, folder), accelerator, log)
@@ -105,7 +105,7 @@ def open_stream(config: RunConfig[Method], folder: RunFolder) -> Stream | Extens
 
 
 def begin(run: Run) -> None:
-    """Write down what the run runs on and what it learns; take over a step 0 where one is named."""
+    """Write down what the run runs on and what it learns; take over the step, or the run, that --from names."""
     run.folder.write(ENVIRONMENT, json.dumps(environment(run.accelerator), indent=2) + "\n")
     adopt(run)
     write_steps(run)
@@ -140,7 +140,7 @@ def train_step(run: Run, step: Step) -> None:
     prepare_model(run.method, model.train(), step)
     freeze_unused(model)
 
-    run.log.forget_after(step.index, saved.iteration if saved else 0)
+    run.log.begin_step(step.index, saved.iteration if saved else 0)
     if saved is not None:
         with putting_back(saved):
             model.load_state_dict(saved.model)
@@ -206,9 +206,9 @@ def save_step(run: Run, context: Context, found: Measurement) -> None:
     history = run.folder.scores()
     scores = compute_scores(found.matrix, model.classes, step.index, stream.num_first, history, found.later)
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
-        save_model(model, folder / "model", run.config.train.resize)
+        save_model(model, folder / MODEL, run.config.train.resize)
         card = model_card(run.config, run.folder.steps(), [*history, scores])
-        write_text(folder / "model" / "README.md", card)
+        write_text(folder / MODEL / "README.md", card)
         if context.state:
             save_file({name: tensor.contiguous() for name, tensor in context.state.items()}, folder / STATE)
         write_sums(folder)

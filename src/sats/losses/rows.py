@@ -70,7 +70,7 @@ class Rows:
     def pieces(self, wanted: Tensor) -> tuple[Tensor, ...]:
         """The ``wanted`` queries (bool [B, Q]) of each image, [B, q] each, in pieces whose rows fit in memory.
 
-        Where an image wants fewer than another beside it, others fill its place.
+        Images that want fewer than the one that wants most are filled up with unwanted ones, whose weights are 0.
         """
         batch, heads, _, keys = self.shape
         longest = int(wanted.sum(dim=1).max())

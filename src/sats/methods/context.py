@@ -37,7 +37,7 @@ class Context:
     def distilled(self, labels: Tensor) -> Tensor | None:
         """Where the teacher's classes are distilled, as a mask like ``labels`` [B, H, W]; None for everywhere.
 
-        A teacher without a background has no word for pixels of a new class: there it is not asked.
+        A teacher without a background cannot classify pixels of a new class, so these are left out.
         """
         return None if self.has_background else ~self.newly_labelled(labels)
 

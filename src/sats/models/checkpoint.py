@@ -1,4 +1,4 @@
-"""Models from and to plain Hugging Face folders, and new ones from settings."""
+"""Models read from and written to plain Hugging Face folders."""
 
 from __future__ import annotations
 

@@ -106,10 +106,10 @@ class GrowingClassifier(nn.Module):
         """Add the rows of ``step``'s new classes; the old parameters stay as they are, bit for bit.
 
         "background" (MiB, eq. 8-9): each new row is a copy of the background's, and its bias the background's less
-        log(new classes + 1), which the background's own bias becomes as well. "random": as a fresh
-        convolution starts. "zero": weights and biases 0. "reserved": copies of the reserved rows, in order, the
-        last one again where there are fewer. "nest" and "teacher": at random, as these rows are made before the step is
-        trained, from what the old model sees in the new classes.
+        log(new classes + 1), which the background's own bias becomes as well: the one old parameter that changes.
+        "random": as a fresh convolution starts. "zero": weights and biases 0. "reserved": copies of the reserved rows,
+        in order, the last one again where there are fewer. "nest" and "teacher": at random, as these rows are made
+        before the step is trained, from what the old model sees in the new classes.
         """
         if step.num_old != sum(self.groups):
             raise ValueError(f"The classifier has {sum(self.groups)} channels, {step} expects {step.num_old}.")

@@ -14,6 +14,7 @@ from sats.api import load
 from sats.data.stream import samples_by_name
 from sats.data.transforms import resized
 from sats.engine.build import all_tests
+from sats.engine.run_folder import MODEL
 from sats.evaluation.attend import class_attention
 from sats.evaluation.overlay import palette
 from sats.progress import progress_bar
@@ -101,7 +102,7 @@ class Variant:
     @property
     def is_there(self) -> bool:
         """Whether its weights were kept."""
-        return (self.folder / "model" / "config.json").is_file()
+        return (self.folder / MODEL / "config.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def _variant(same: Sequence[tuple[RunRecord, int]], several: bool) -> Variant:
 def _fingerprint(folder: Path) -> str:
     """What only models with the same weights have in common; of one whose weights are gone, its own path."""
     digest = hashlib.sha256()
-    weights = sorted((folder / "model").glob("*.safetensors"))
+    weights = sorted((folder / MODEL).glob("*.safetensors"))
     for path in weights:
         digest.update(path.read_bytes())
     return digest.hexdigest() if weights else str(folder)
