@@ -249,8 +249,8 @@ def test_ccps_matlab_files_become_masks(
     [
         (b"no MATLAB file", "cannot be read as an annotation"),
         (matlab(tags=np.zeros((2, 1), dtype=np.uint8)), "cannot be read as an annotation"),
-        (matlab(groundtruth=np.full((2, 2), 59, dtype=np.uint8)), "is no mask of ids 0 to 58"),
-        (matlab(groundtruth=np.zeros((2, 2))), "is no mask of ids 0 to 58"),
+        (matlab(groundtruth=np.full((2, 2), 59, dtype=np.uint8)), "is not a mask of ids 0 to 58"),
+        (matlab(groundtruth=np.zeros((2, 2))), "is not a mask of ids 0 to 58"),
     ],
 )
 def test_a_broken_annotation_of_ccp_leaves_nothing(content: bytes, told: str, tmp_path: Path) -> None:

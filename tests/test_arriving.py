@@ -180,8 +180,8 @@ def test_what_cannot_go_on_is_one_sentence(folders: Path, tmp_path: Path, capsys
         return shown
 
     run, goats = str(tmp_path / "run"), str(folders / "step-2")
-    assert "nowhere is no run to go on from" in told("--from", str(tmp_path / "nowhere"), "--step", goats)
-    assert "step-0 is no run to go on from" in told("--from", f"{run}/step-0", "--step", goats)
+    assert "nowhere is not a run to go on from" in told("--from", str(tmp_path / "nowhere"), "--step", goats)
+    assert "step-0 is not a run to go on from" in told("--from", f"{run}/step-0", "--step", goats)
     assert "bring a folder for the next with --step DIR" in told("--from", run)
     assert "is not a folder" in told("--from", run, "--step", str(tmp_path / "nowhere"))
     assert "Joint training needs every class labelled" in told("--from", run, "--step", goats, "--method", "joint")

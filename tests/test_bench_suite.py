@@ -111,7 +111,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         read_suite(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         read_suite(tmp_path / "broken.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(ValueError, match="expected an object"):

@@ -87,6 +87,16 @@ def test_listing_runs_writes_nothing(finished: Path, tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "runs" / "cut").state().startswith("interrupted")
 
 
+def test_evaluating_a_run_that_leaves_classes_out_gives_its_own_scores_again(tmp_path: Path) -> None:
+    """Their pixels are background; only those of later steps are left out."""
+    stream = StreamConfig(steps=(("one", "two"), ("three",)))
+    run(tmp_path / "run", small(stream=stream, evaluation=EvaluationConfig(future="ignore")))
+    for step in (0, 1):
+        out = tmp_path / f"{step}.json"
+        assert main(["evaluate", str(tmp_path / "run" / f"step-{step}"), "--out", str(out)]) == 0
+        assert json.loads(out.read_text())["iou"] == RunFolder(tmp_path / "run").scores()[step].iou
+
+
 def test_evaluating_other_data_matches_classes_by_name(
     finished: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

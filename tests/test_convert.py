@@ -284,12 +284,12 @@ def coco(part: str, index: int, **values: Any) -> Callable[[Path], None]:
 
 Mistake = tuple[Callable[[Path, Any], list[str]], Callable[[Path], object], str]
 MISTAKES: dict[str, Mistake] = {
-    "no images": (colours, lambda root: shutil.rmtree(root / "images"), "images is not a folder: mend --images."),
-    "no masks": (colours, lambda root: shutil.rmtree(root / "masks"), "masks is not a folder: mend --masks."),
+    "no images": (colours, lambda root: shutil.rmtree(root / "images"), "images is not a folder: fix --images."),
+    "no masks": (colours, lambda root: shutil.rmtree(root / "masks"), "masks is not a folder: fix --masks."),
     "no table": (
         colours,
         remove("labelmap.txt"),
-        "labelmap.txt can't be read (No such file or directory): mend --table",
+        "labelmap.txt can't be read (No such file or directory): fix --table",
     ),
     "an empty table": (colours, write("labelmap.txt", "# nothing\n"), "labelmap.txt names no colours: it should have"),
     "no colour": (
@@ -351,20 +351,20 @@ MISTAKES: dict[str, Mistake] = {
         paint_over("masks/tree/c.png", np.zeros((2, 2))),
         "1 mask of 'tree' without an image (c): put their images below {root}/images",
     ),
-    "broken JSON": (coco_runs, write("coco.json", '{"images": ['), "coco.json is no JSON (Expecting value"),
-    "deep JSON": (coco_runs, write("coco.json", "[" * 99999), "coco.json is no JSON ("),
+    "broken JSON": (coco_runs, write("coco.json", '{"images": ['), "coco.json is not JSON (Expecting value"),
+    "deep JSON": (coco_runs, write("coco.json", "[" * 99999), "coco.json is not JSON ("),
     "other JSON": (coco_runs, write("coco.json", '{"images": []}'), "should have a list `categories` of objects."),
     "no images listed": (
         coco_runs,
         lambda root: change([str(root / "coco.json")], lambda document: document.update(images=[])),
-        "coco.json lists no images: mend --annotations.",
+        "coco.json lists no images: fix --annotations.",
     ),
     "a path that escapes": (
         coco_runs,
         coco("images", 0, file_name="../a.jpg"),
-        "lists image '../a.jpg', which is no path below --images",
+        "lists image '../a.jpg', which is not a path below --images",
     ),
-    "an absolute path": (coco_runs, coco("images", 0, file_name="/etc/a.jpg"), "which is no path below --images"),
+    "an absolute path": (coco_runs, coco("images", 0, file_name="/etc/a.jpg"), "which is not a path below --images"),
     "a Windows path that escapes": (coco_runs, coco("images", 0, file_name="..\\a.jpg"), "no path below --images"),
     "a hidden image": (
         lambda root, _: coco_runs(root, {".hidden/a": IDS}),
@@ -379,7 +379,7 @@ MISTAKES: dict[str, Mistake] = {
         lambda root: (
             (root / "images/a.jpg").rename(root / "images/a.gif") and coco("images", 0, file_name="a.gif")(root)
         ),
-        "images/a.gif is no image of a known kind (.bmp, ",
+        "images/a.gif is not an image of a known kind (.bmp, ",
     ),
     "another size in the JSON": (
         coco_runs,
@@ -397,7 +397,7 @@ MISTAKES: dict[str, Mistake] = {
         coco("categories", 0, name=" "),
         "has a class without a name: give it one",
     ),
-    "a category that is no text": (
+    "a category that is not text": (
         coco_runs,
         coco("categories", 0, name=3),
         'has the class name 3, which is a number: write it in quotes, as "3".',
@@ -412,7 +412,7 @@ MISTAKES: dict[str, Mistake] = {
     "an endless polygon": (
         coco_polygons,
         coco("annotations", 0, segmentation=[[0, 0, 1e300, 0, 1, float("nan")]]),
-        "has an outline that is no list of numbers below 10000000",
+        "has an outline that is not a list of numbers below 10000000",
     ),
     "a box": (coco_polygons, coco("annotations", 0, segmentation=[]), "annotation 0 has no outline (`segmentation`)"),
     "a crowd without anything": (
@@ -443,11 +443,11 @@ MISTAKES: dict[str, Mistake] = {
         )
         for text in ("", "o", "ooooooooooooo0", "9", "ä", "\ud800", "0\x00")
     },
-    "no labels": (yolo, lambda root: shutil.rmtree(root / "labels"), "labels is not a folder: mend --labels."),
+    "no labels": (yolo, lambda root: shutil.rmtree(root / "labels"), "labels is not a folder: fix --labels."),
     "no label files": (
         lambda root, maps: [*yolo(root, maps)[:4], f"{root}/images", "--names", f"{root}/data.yaml"],
         lambda _: None,
-        "images holds no label files (.txt): mend --labels.",
+        "images holds no label files (.txt): fix --labels.",
     ),
     "a class out of range": (
         yolo,
@@ -458,17 +458,17 @@ MISTAKES: dict[str, Mistake] = {
     "an odd outline": (yolo, write("labels/a.txt", "0 0 0 1 0 1 1 0"), "line 1, has an outline of 7 numbers"),
     "no number": (yolo, write("labels/a.txt", "car 0 0 1 0 1 1"), "is not a class's number and coordinates"),
     "pixels as coordinates": (yolo, write("labels/a.txt", "0 0 0 6 0 6 3"), "has coordinates beyond 0 to 1"),
-    "not a number": (yolo, write("labels/a.txt", "0 0 0 nan 0 1 1"), "has an outline that is no list of numbers"),
+    "not a number": (yolo, write("labels/a.txt", "0 0 0 nan 0 1 1"), "has an outline that is not a list of numbers"),
     "labels without an image": (yolo, write("labels/c.txt", ""), "1 label file without an image (c): "),
-    "no YAML": (yolo, write("data.yaml", "names: [a, b"), "data.yaml is no YAML ("),
-    "unsafe YAML": (yolo, write("data.yaml", "names: !!python/object/apply:os.getcwd []"), "data.yaml is no YAML ("),
+    "no YAML": (yolo, write("data.yaml", "names: [a, b"), "data.yaml is not YAML ("),
+    "unsafe YAML": (yolo, write("data.yaml", "names: !!python/object/apply:os.getcwd []"), "data.yaml is not YAML ("),
     "YAML without names": (yolo, write("data.yaml", "nc: 3"), "data.yaml has no `names`"),
     "names that are none": (yolo, write("data.yaml", "names: 3"), "data.yaml names no classes"),
     "names by no number": (yolo, write("data.yaml", "names: {a: b}"), "data.yaml gives a class the number 'a'"),
     "yes and no": (
         yolo,
         write("data.yaml", "names: [yes, no, maybe]"),
-        "has the class name True, which is no text: write it",
+        "has the class name True, which is not text: write it",
     ),
 }
 
@@ -492,8 +492,8 @@ def test_each_mistake_is_one_message_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--split", ".."], "A split is a folder, called something like train or val, not '..': mend --split."),
-        (["--split", "a/b"], "not 'a/b': mend --split."),
+        (["--split", ".."], "A split is a folder, called something like train or val, not '..': fix --split."),
+        (["--split", "a/b"], "not 'a/b': fix --split."),
         (["--out", "{root}/in"], "must not contain one another: choose another --out."),
         (["--out", "{root}/in/images/new"], "must not contain one another: choose another --out."),
         (["--out", "{root}/other"], "other holds something else (no classes.txt): name a new folder with --out."),
@@ -699,12 +699,12 @@ WRONG_DATA: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "a missing image": (
         lambda root: table(root, image=[3], label=[[[1]]]),
         [],
-        "row 0, image is missing: mend --image-column or --mask-column.",
+        "row 0, image is missing: fix --image-column or --mask-column.",
     ),
     "no ids": (
         lambda root: table(root, image=[png(IDS)], label=[[1, 2]]),
         [],
-        "row 0, mask has no class ids: mend --mask-column, or say what its colours are with --table.",
+        "row 0, mask has no class ids: fix --mask-column, or say what its colours are with --table.",
     ),
     "a mask of another size": (
         lambda root: table(root, image=[png(IDS)], label=[png(IDS[:2])]),

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a folder of data: one message with file, cause and mend."""
+"""Everything that can be wrong with a folder of data: one message with file, cause and fix."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "link to nowhere": (
         lambda root: (root / "images/train/x.jpg").symlink_to("gone.jpg"),
         "images/train/x.jpg",
-        "can't be read (No such file or directory): mend its permissions or its link, or take it away.",
+        "can't be read (No such file or directory): fix its permissions or its link, or take it away.",
     ),
 }
 

@@ -163,7 +163,7 @@ def test_json_out_of_all_proportion_is_refused(tmp_path: Path) -> None:
     for opening in ("[", '{"a":'):
         with pytest.raises(ValueError, match="the file is nested too deeply"):
             parse_json(opening * 200_000, "the file")
-    with pytest.raises(ValueError, match="the file is no JSON"):
+    with pytest.raises(ValueError, match="the file is not JSON"):
         parse_json("9" * 10_000, "the file")
     with (tmp_path / "large.json").open("wb") as file:
         file.truncate(MOST_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Every mistake a newcomer may make, through the command line: one message with the mend, nothing lost."""
+"""Every mistake a newcomer may make, through the command line: one message with the fix, nothing lost."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "predict a text file": ("predict {run} {data}/classes.txt --out {out}", 2, "classes.txt is not an image"),
     "check nothing": ("data check {out}", 2, "is not a folder"),
     "unknown data command": ("data chek {data}", 2, "did you mean 'check'"),
-    "runs of nothing": ("runs {out}", 2, "is no folder"),
+    "runs of nothing": ("runs {out}", 2, "is not a folder"),
     "no runs": ("runs {data}", 2, "holds no runs"),
     "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "model.name"),
     "negative epochs": (TRAIN + " --epochs-later -1", 2, "at least 0"),
@@ -148,7 +148,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "no saliency maps": (
         TRAIN.replace("finetune", "ssul") + " --data.saliency {data}/maps",
         2,
-        "which is no folder",
+        "which is not a folder",
     ),
     "a published recipe misspelt": ("train vok-15-1 --data {data}", 2, "did you mean 'voc-15-1'"),
     "other classes than the published": (

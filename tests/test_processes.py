@@ -574,7 +574,7 @@ def test_a_scheduler_that_signals_every_process_of_two_machines_loses_nothing(tm
         ("--batch-size 5", "cannot be shared evenly by 2 processes"),
         ("--epocs 5", "Perhaps you meant"),
         ("--protocol 5-7", "5 + k x 7 must be 10"),
-        ("--from nothing", "is no finished step"),
+        ("--from nothing", "is not a finished step"),
     ],
 )
 def test_a_mistake_is_told_once_under_torchrun(tmp_path: Path, words: str, message: str) -> None:

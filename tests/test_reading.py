@@ -1,4 +1,4 @@
-"""Images and masks are read as they are stored, or refused with the mend."""
+"""Images and masks are read as they are stored, or refused with the fix."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def test_a_matrix_with_a_number_beyond_all_bounds_is_refused(tmp_path: Path) -> 
     folder = write_run(tmp_path / "run", [["background", "cat"], ["cow"]])
     path = folder / "step-1" / "confusion.json"
     path.write_text(json.dumps({"classes": ["background", "cat", "cow"], "matrix": [[10**30] * 3] * 3}))
-    with pytest.raises(ValueError, match=r"cannot be read .*: leave the run out, or mend them"):
+    with pytest.raises(ValueError, match=r"cannot be read .*: leave the run out, or fix them"):
         gather([folder])
 
 

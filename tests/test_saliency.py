@@ -68,7 +68,7 @@ def test_maps_from_a_folder(tmp_path: Path) -> None:
 def test_words_and_folders_that_are_neither() -> None:
     assert open_saliency("spectral-residual") == SpectralResidual()
     assert open_saliency("everywhere") == Everywhere()
-    with pytest.raises(ValueError, match="which is no folder"):
+    with pytest.raises(ValueError, match="which is not a folder"):
         open_saliency("spectral")
 
 

@@ -38,15 +38,15 @@ def test_without_its_mends_it_is_sats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mend", "value", "changed"),
+    ("change", "value", "changed"),
     [
         ("pseudo_labels", False, "cross_entropy"),
         ("uncertain_pixels", True, "cross_entropy"),
         ("beside_labels", True, "distillation"),
     ],
 )
-def test_a_mend_changes_one_term(mend: str, value: bool, changed: str) -> None:
-    found, before = terms(dataclasses.replace(PLAIN, **{mend: value})), terms(PLAIN)
+def test_a_change_of_sats_plus_changes_one_term(change: str, value: bool, changed: str) -> None:
+    found, before = terms(dataclasses.replace(PLAIN, **{change: value})), terms(PLAIN)
     assert {name for name in before if not torch.allclose(found[name], before[name])} == {changed}
 
 

@@ -206,9 +206,9 @@ def test_an_evaluation_whose_loader_process_is_killed_says_so(
 def test_a_loader_process_that_is_killed_while_it_hands_a_batch_over_is_known() -> None:
     here, there = multiprocessing.Pipe()
     there.close()
-    with pytest.raises(RunError, match="A process that loads images was killed"), loader.watched_workers("mend"):
+    with pytest.raises(RunError, match="A process that loads images was killed"), loader.watched_workers("fix"):
         here.recv()  # EOFError, from within multiprocessing
-    with pytest.raises(ConnectionResetError), loader.watched_workers("mend"):
+    with pytest.raises(ConnectionResetError), loader.watched_workers("fix"):
         raise ConnectionResetError  # of somebody else's connection
 
 

@@ -155,7 +155,9 @@ def _line(
     within = "open" if own[-1] is None else "yes" if abs(own[-1] - (published[-1] or 0)) <= limit else "no"
     counts = planned["images"]
     shown = ", ".join(map(str, counts[:6])) + (f", ... ({len(counts)} steps)" if len(counts) > 6 else "")
-    return f"| `{name}` | {_numbers(published)} | {_numbers(own)} | {within} | {shown} | {planned['tflop'] / 1000:.1f} |"
+    return (
+        f"| `{name}` | {_numbers(published)} | {_numbers(own)} | {within} | {shown} | {planned['tflop'] / 1000:.1f} |"
+    )
 
 
 def _numbers(values: list[float | None]) -> str:

@@ -101,7 +101,7 @@ def start_extension(config: RunConfig[Method], out: Path | str, tracker: Sequenc
             f"{path} holds an unfinished extension: go on with `sats resume {path}`, or choose another --out."
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
+        raise ValueError(f"{path} exists and is not an empty folder: choose another one with --out.")
     return followed(create_run(path / EXTENSION, absolute_paths(config)), tracker)
 
 
@@ -229,13 +229,13 @@ def after_failure(folder: RunFolder, error: Exception) -> None:
 
     RunError where the folder itself is gone: whatever failed then failed for that.
     """
-    mend = f"Then go on with: sats resume {folder.path}"
+    fix = f"Then go on with: sats resume {folder.path}"
     if not folder.config_path.is_file():
-        raise RunError(f"The run's folder {folder.path} is gone ({error}): put it back. {mend}") from error
+        raise RunError(f"The run's folder {folder.path} is gone ({error}): put it back. {fix}") from error
     if isinstance(error, ValueError):
         folder.discard_unless_begun()
         if folder.path.exists():
-            error.add_note(mend)
+            error.add_note(fix)
 
 
 def dismiss() -> None:

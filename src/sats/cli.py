@@ -152,7 +152,7 @@ def _complain(message: object, code: int, error: BaseException | None = None) ->
 def _os_message(error: OSError) -> str:
     """What the system refused, on which file, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
-    again = "Mend that, then run the command again (an interrupted run: sats resume RUN)."
+    again = "Fix that, then run the command again (an interrupted run: sats resume RUN)."
     return f"{where}{error.strerror or error}. {again}"
 
 

@@ -91,7 +91,8 @@ class DataConfig:
     """Where methods such as ssul find objects in the background: "spectral-residual" (computed from each image),
     "everywhere", or a folder of maps that are named like the images."""
     on_error: Annotated[OnError, _short("--on-error")] = "error"
-    """What an image or mask that cannot be used does: end the run, or be left out and noted in skipped.jsonl."""
+    """What to do about an image or mask that cannot be used: stop with an error, or skip it and note it in
+    skipped.jsonl."""
     rebuild_index: Annotated[bool, _short("--rebuild-index")] = False
     """Look through all masks again, even where the cached index seems up to date."""
 
@@ -317,7 +318,7 @@ def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
     """The settings of `to_json`'s text; ValueError names an unknown key and the nearest right one."""
     values = parse_json(text, where)
     if not isinstance(values, dict) or not isinstance(values.get("method"), dict):
-        raise ValueError(f"{where} is no run's configuration: it has no method.")
+        raise ValueError(f"{where} is not a run's configuration: it has no method.")
     name = str(values["method"].pop("name", None))
     if name not in METHODS:
         raise ValueError(f"{where}: {unknown('method', name, METHODS)}")

@@ -17,7 +17,7 @@ MOST_BYTES = 256 * 2**20
 
 
 def read_json(path: Path) -> Any:
-    """What the file ``path`` says; ValueError if it cannot be read, is no JSON, or is out of all proportion."""
+    """What the file ``path`` says; ValueError if it cannot be read, is not JSON, or is out of all proportion."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path} is larger than {MOST_BYTES >> 20} MiB: it is not what sats expects there.")
@@ -28,13 +28,13 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """What ``text`` says; ValueError, which calls it ``where``, if it is no JSON or nested too deeply."""
+    """What ``text`` says; ValueError, which calls it ``where``, if it is not JSON or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError(f"{where} is nested too deeply: it is not what sats expects there.") from error
     except ValueError as error:
-        raise ValueError(f"{where} is no JSON: {error}.") from error
+        raise ValueError(f"{where} is not JSON: {error}.") from error
 
 
 def checked(value: Any, kind: Any) -> Any:

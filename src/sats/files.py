@@ -119,7 +119,7 @@ def saving(what: Path) -> Iterator[None]:
         if isinstance(error, RunError):
             raise
         raise RunError(
-            f"{_final(what)} cannot be written ({_cause(error)}). Free some space or mend the permissions; what was "
+            f"{_final(what)} cannot be written ({_cause(error)}). Free some space or fix the permissions; what was "
             "saved before is kept, and an interrupted run goes on with `sats resume RUN`."
         ) from error
 

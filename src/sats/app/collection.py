@@ -95,7 +95,7 @@ class Collection:
         if file.stem in {item.name for item in items}:
             raise ValueError(f"{file.name}: an image called {file.stem} is there already; remove that, or rename this.")
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
-            raise ValueError(f"{file.name} is no image of a known kind ({SUFFIXES_SHOWN}): save it as one.")
+            raise ValueError(f"{file.name} is not an image of a known kind ({SUFFIXES_SHOWN}): save it as one.")
         read_image(file.name, content=file.read_bytes())
         self._images.mkdir(parents=True, exist_ok=True)
         with replacing(self._images / file.name) as beside:

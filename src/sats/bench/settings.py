@@ -32,7 +32,7 @@ class Places:
         """ValueError for one that is not there."""
         for flag, path in (("--data", self.data), ("--weights", self.weights)):
             if path is not None and not path.is_dir():
-                raise ValueError(f"{path} is no folder: name one that is there with {flag} DIR.")
+                raise ValueError(f"{path} is not a folder: name one that is there with {flag} DIR.")
 
 
 def different(before: Settings, after: Settings) -> str:

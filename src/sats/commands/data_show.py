@@ -77,9 +77,9 @@ def check(arguments: ShowArguments) -> None:
     """ValueError for what cannot be drawn or written, before the data are read."""
     out = at_home(arguments.out)
     if not 1 <= arguments.images <= MOST_IMAGES:
-        raise ValueError(f"A sheet shows 1 to {MOST_IMAGES} images, not {arguments.images}: mend --images.")
+        raise ValueError(f"A sheet shows 1 to {MOST_IMAGES} images, not {arguments.images}: fix --images.")
     if arguments.seed < 0:
-        raise ValueError(f"A seed is not negative, got {arguments.seed}: mend --seed.")
+        raise ValueError(f"A seed is not negative, got {arguments.seed}: fix --seed.")
     if out.is_dir():
         raise ValueError(f"{out} is a folder: name the file to write with --out FILE.png.")
     if out.suffix.lower() != ".png":

@@ -99,7 +99,8 @@ def scores_of(arguments: EvaluateArguments, model: Path) -> Scores:
         if config.extends.checkpoint:
             refuse_ways_to_measure(arguments)
             return measure_extended(api.load(model), run, step, manner)
-        if config.data.folders:
+        leaves_classes_out = bool(config.stream.steps) and manner.future == "ignore"  # which are no future ones
+        if config.data.folders or leaves_classes_out:
             return measure_in_run(api.load(model), run, step, manner)
     predictor = api.load(model)
     source = open_source_of(run, manner, arguments.data, arguments.split)

@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> None:
     """Run the command."""
     parent = at_home(tyro.cli(RunsArguments, args=words, prog="sats runs").folder)
     if not parent.is_dir():
-        raise ValueError(f"{parent} is no folder: name the one that holds the runs.")
+        raise ValueError(f"{parent} is not a folder: name the one that holds the runs.")
     found = [*parent.glob(f"*/{CONFIG}"), *parent.glob(f"*/{EXTENSION}/{CONFIG}")]
     folders = sorted(path.parent for path in found if is_run(path.parent))
     if not folders:

@@ -154,7 +154,7 @@ def _config_of_earlier_run(rest: list[str]) -> str | None:
     path = at_home(named)
     if not is_run(path):
         raise ValueError(
-            f"{path} is no run to go on from: name one with --from RUN, or a recipe before --from RUN/step-0."
+            f"{path} is not a run to go on from: name one with --from RUN, or a recipe before --from RUN/step-0."
         )
     return str(path / CONFIG)
 

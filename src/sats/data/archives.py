@@ -116,7 +116,7 @@ def _members(archive: Path) -> Iterator[Member]:
         elif tarfile.is_tarfile(archive):
             yield from _tar_members(archive)
         else:
-            raise ValueError(f"{archive} is no archive that can be unpacked here ({', '.join(SUFFIXES)}).")
+            raise ValueError(f"{archive} is not an archive that can be unpacked here ({', '.join(SUFFIXES)}).")
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

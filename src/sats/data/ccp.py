@@ -77,7 +77,7 @@ def _mask(path: Path) -> NDArray[np.uint8]:
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError, MatReadError) as error:
         raise ValueError(f"{path} cannot be read as an annotation ({error}): unpack the archive again.") from error
     if found.ndim != 2 or found.dtype != np.uint8 or found.max(initial=0) >= len(CLASSES):
-        raise ValueError(f"{path} is no mask of ids 0 to {len(CLASSES) - 1}: unpack the archive again.")
+        raise ValueError(f"{path} is not a mask of ids 0 to {len(CLASSES) - 1}: unpack the archive again.")
     return found
 
 

@@ -58,7 +58,7 @@ def convert(labelled: Labelled, out: Path, split: str) -> Written:
 def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
     """ValueError unless ``split`` can be added to ``out``, and that lies apart from the ``inputs``."""
     if not split or split[0] == "." or set(split) & set("/\\\0"):
-        raise ValueError(f"A split is a folder, called something like train or val, not {split!r}: mend --split.")
+        raise ValueError(f"A split is a folder, called something like train or val, not {split!r}: fix --split.")
     for folder in inputs:
         _check_apart(out, folder)
     for part in PARTS:
@@ -163,7 +163,7 @@ class _Writer:
         if name.is_absolute() or any(part.startswith(".") for part in name.parts):
             raise ValueError(f"{where} would not be found as {name}: take leading dots out of its name.")
         if name.suffix.lower() not in IMAGE_SUFFIXES:
-            raise ValueError(f"{where} is no image of a known kind ({SUFFIXES_SHOWN}): save it as one.")
+            raise ValueError(f"{where} is not an image of a known kind ({SUFFIXES_SHOWN}): save it as one.")
         stem = str(name.with_suffix(""))
         if stem in self.stems:
             raise ValueError(f"{where} has the name of another image but for the suffix ({stem}): rename one.")
@@ -174,7 +174,7 @@ class _Writer:
         if self.problems:
             raise DataProblemsError(self.problems, "What is to be converted", rest="")
         if not self.stems:
-            raise ValueError("There are no images to convert: mend what the command names.")
+            raise ValueError("There are no images to convert: fix what the command names.")
         self._classes.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
     def absent(self, classes: tuple[str, ...]) -> tuple[str, ...]:

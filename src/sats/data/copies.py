@@ -49,7 +49,7 @@ class CopySource(Source):
         path = self.folder / self.exemplars[index].mask
         mask = read_mask(str(path))
         if strange := [value for value in ids_in(mask) if value >= len(self.classes) and value != IGNORE]:
-            raise ValueError(f"{path} holds the id {strange[0]}, which is no class: put back the copy that sats wrote.")
+            raise ValueError(f"{path} holds the id {strange[0]}, which is not a class: put back sats's own copy.")
         return np.asarray(mask, dtype=np.uint8)
 
     def size(self, index: int) -> tuple[int, int]:

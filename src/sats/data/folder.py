@@ -43,9 +43,9 @@ def open_folder(
     file = root / "classes.txt"
     names = read_names(file)
     last = len(names) - 1
-    mend = f"but {file} names only 0 to {last}: add the names, or set those pixels to {IGNORE} (ignore)."
+    fix = f"but {file} names only 0 to {last}: add the names, or set those pixels to {IGNORE} (ignore)."
     ids = {index: index for index in range(len(names))}
-    labels = make_labels(names, classes, _begins_with_background(names, has_background), ids, str(file), mend)
+    labels = make_labels(names, classes, _begins_with_background(names, has_background), ids, str(file), fix)
     pairs, problems = pair_up(Place(split, root / "images" / split, root / "masks" / split))
     where = f"{root}, split {split},"
     return PairsSource(pairs, problems, labels, cache_path(root, split), where, rebuild_index, on_error)

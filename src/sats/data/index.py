@@ -101,7 +101,7 @@ def scan_files(folder: Path, suffixes: frozenset[str]) -> Iterator[File]:
         yield from _scan(str(folder), "", suffixes)
     except OSError as error:
         cause = f"{error.filename} can't be read ({error.strerror})"
-        raise ValueError(f"{cause}: mend its permissions or its link, or take it away.") from error
+        raise ValueError(f"{cause}: fix its permissions or its link, or take it away.") from error
 
 
 def _scan(folder: str, prefix: str, suffixes: frozenset[str]) -> Iterator[File]:
@@ -228,8 +228,8 @@ def read_mask(path: str, content: bytes | None = None) -> Image.Image:
         if not fault:
             mask.load()
     if fault:
-        mend = "save the mask as a PNG with one 8-bit class index a pixel (255 = ignore)"
-        raise ValueError(f"{path} {fault}: {mend}{COLOURED if mask.mode in COLOUR_MODES else ''}.")
+        fix = "save the mask as a PNG with one 8-bit class index a pixel (255 = ignore)"
+        raise ValueError(f"{path} {fault}: {fix}{COLOURED if mask.mode in COLOUR_MODES else ''}.")
     return mask
 
 

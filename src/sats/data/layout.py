@@ -75,15 +75,15 @@ def open_layout(
     if split not in layout.splits:
         raise ValueError(f"{layout.title} has no split {split!r}: use one of {', '.join(layout.splits)}.")
     ids = layout.ids or {index: index for index in range(len(layout.classes))}
-    mend = (
+    fix = (
         f"which {layout.title} does not define: these are other masks, or masks that somebody converted. Use the "
         "original ones."
     )
-    labels = make_labels(layout.classes, classes, layout.has_background, ids, layout.title, mend)
+    labels = make_labels(layout.classes, classes, layout.has_background, ids, layout.title, fix)
     pairs, problems = layout.find(root, split)
     if not pairs and not problems:
         raise ValueError(
-            f"{root} has no images in its split {split!r}: name another one, or mend the list of its images."
+            f"{root} has no images in its split {split!r}: name another one, or fix the list of its images."
         )
     if len(pairs) != layout.splits[split] and not problems:
         warnings.warn(

@@ -344,10 +344,10 @@ def _sound(loaded: Sample | ValueError, skipped: Callable[[str], None] | None) -
 
 
 @contextmanager
-def watched_workers(mend: str) -> Iterator[None]:
+def watched_workers(fix: str) -> Iterator[None]:
     """Turn what torch raises where a loader's process is killed, wherever this one is then, into a RunError.
 
-    ``mend`` says what to do about it.
+    ``fix`` says what to do about it.
     """
     try:
         yield
@@ -355,7 +355,7 @@ def watched_workers(mend: str) -> Iterator[None]:
         if not _is_of_a_worker(error):
             raise
         cause = "A process that loads images was killed. Perhaps the machine has too little memory"
-        raise RunError(f"{cause}: {mend}.") from error
+        raise RunError(f"{cause}: {fix}.") from error
 
 
 def _is_of_a_worker(error: BaseException | None) -> bool:

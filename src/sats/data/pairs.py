@@ -67,13 +67,13 @@ class Unpaired(str):
 class Labels:
     """What the ids in masks mean: ``classes``, the background first, and for each raw id [256] its index or IGNORE.
 
-    ``known`` [256] says which ids a mask may hold; ``mend`` what to do about others.
+    ``known`` [256] says which ids a mask may hold; ``fix`` what to do about others.
     """
 
     classes: tuple[str, ...]
     channels: NDArray[np.uint8]
     known: NDArray[np.bool_]
-    mend: str
+    fix: str
 
 
 class PairsSource(Source):
@@ -100,7 +100,7 @@ class PairsSource(Source):
         strange = ~labels.known[index.ids]
         sound = index.sizes[:, 0] > 0
         sound[index.owners[strange]] = False
-        found = [*problems, *index.problems, *self._masks_to_mend(pairs, index, strange)]
+        found = [*problems, *index.problems, *self._masks_to_fix(pairs, index, strange)]
         images = len(pairs) + sum(problem.images for problem in problems if isinstance(problem, Unpaired))
         if found and (on_error == "error" or not sound.any() or 2 * sound.sum() < images):
             raise DataProblemsError(found, where)
@@ -153,7 +153,7 @@ class PairsSource(Source):
         present[self._index.owners[known], channels[known]] = True
         return present
 
-    def _masks_to_mend(self, pairs: Sequence[Pair], index: Index, strange: NDArray[np.bool_]) -> list[str]:
+    def _masks_to_fix(self, pairs: Sequence[Pair], index: Index, strange: NDArray[np.bool_]) -> list[str]:
         """Describe each mask that holds ids without a name, those that are ``strange`` [M] in the ``index``."""
         by_mask: dict[str, list[int]] = {}
         for owner, value in zip(index.owners[strange], index.ids[strange], strict=True):
@@ -162,7 +162,7 @@ class PairsSource(Source):
 
     def _without_name(self, mask: str, ids: list[int]) -> str:
         what = "the id" if len(ids) == 1 else "the ids"
-        return f"{mask} holds {what} {', '.join(map(str, ids))}, {self._labels.mend}"
+        return f"{mask} holds {what} {', '.join(map(str, ids))}, {self._labels.fix}"
 
     def _check_size(self, index: int, path: str, size: tuple[int, int]) -> None:
         if size != self.size(index):
@@ -177,7 +177,7 @@ def reduced(size: tuple[int, int], by: int) -> tuple[int, int]:
 
 
 def make_labels(
-    names: Sequence[str], chosen: Sequence[str], has_background: bool, ids: Mapping[int, int], where: str, mend: str
+    names: Sequence[str], chosen: Sequence[str], has_background: bool, ids: Mapping[int, int], where: str, fix: str
 ) -> Labels:
     """The labels of a set whose classes are called ``names``, of which ``chosen`` (empty: all) are learned.
 
@@ -193,7 +193,7 @@ def make_labels(
         known[raw] = True
         if place != IGNORE:
             channels[raw] = position.get(names[place], BACKGROUND)
-    return Labels(classes, channels, known, mend)
+    return Labels(classes, channels, known, fix)
 
 
 def chosen_classes(names: Sequence[str], chosen: Sequence[str], has_background: bool, where: str) -> tuple[str, ...]:
@@ -253,9 +253,9 @@ def pair_up(place: Place, only: Collection[str] | None = None) -> tuple[list[Pai
         problems = _unlisted(place, [name for name in only if name not in images])
         images, masks = (_listed(files, only) for files in (images, masks))
     problems += _without_mask(place, [stem for stem in images if stem not in masks])
-    mend = f"put each image below {place.images} ({SUFFIXES_SHOWN}), or take the mask away"
+    fix = f"put each image below {place.images} ({SUFFIXES_SHOWN}), or take the mask away"
     lacking = [stem for stem in masks if stem not in images]
-    problems += counted(lacking, "mask without an image", "masks without an image", mend)
+    problems += counted(lacking, "mask without an image", "masks without an image", fix)
     pairs = []
     for stem, (image, image_bytes, image_time) in images.items():
         if stem in masks:
@@ -270,8 +270,8 @@ def _listed(files: dict[str, File], names: Collection[str]) -> dict[str, File]:
 
 
 def _unlisted(place: Place, stems: list[str]) -> list[str]:
-    mend = f"fetch the archive anew whose images belong into {place.images}"
-    return _unpaired(stems, "listed image is missing", "listed images are missing", mend)
+    fix = f"fetch the archive anew whose images belong into {place.images}"
+    return _unpaired(stems, "listed image is missing", "listed images are missing", fix)
 
 
 def by_stem(folder: Path, suffixes: frozenset[str], problems: list[str], ending: str = "") -> dict[str, File]:
@@ -296,25 +296,25 @@ def _without_mask(place: Place, stems: list[str]) -> list[str]:
     if not stems:
         return []
     others = by_stem(place.masks, IMAGE_SUFFIXES - MASK_SUFFIXES, [], place.mask_ending)
-    mend = "save the mask as {}.png, from where it was made"
+    fix = "save the mask as {}.png, from where it was made"
     problems: list[str] = [
-        Unpaired(f"{place.masks / others[stem][0]} is not a PNG: {mend.format(stem)}.", 1)
+        Unpaired(f"{place.masks / others[stem][0]} is not a PNG: {fix.format(stem)}.", 1)
         for stem in stems
         if stem in others
     ]
     lacking = [stem for stem in stems if stem not in others]
-    mend = f"put each mask at {place.masks}/<same name>{place.mask_ending}.png, or take the image away"
-    return problems + _unpaired(lacking, "image without a mask", "images without a mask", mend)
+    fix = f"put each mask at {place.masks}/<same name>{place.mask_ending}.png, or take the image away"
+    return problems + _unpaired(lacking, "image without a mask", "images without a mask", fix)
 
 
-def _unpaired(stems: list[str], one: str, many: str, mend: str) -> list[str]:
-    return [Unpaired(sentence, len(stems)) for sentence in counted(stems, one, many, mend)]
+def _unpaired(stems: list[str], one: str, many: str, fix: str) -> list[str]:
+    return [Unpaired(sentence, len(stems)) for sentence in counted(stems, one, many, fix)]
 
 
-def counted(stems: list[str], one: str, many: str, mend: str) -> list[str]:
+def counted(stems: list[str], one: str, many: str, fix: str) -> list[str]:
     """A sentence on the files called ``stems``, the first ten of them named; none if there are none."""
     if not stems:
         return []
     what = one if len(stems) == 1 else many
     shown = ", ".join(stems[:MOST_SHOWN]) + (", ..." if len(stems) > MOST_SHOWN else "")
-    return [f"{len(stems)} {what} ({shown}): {mend}."]
+    return [f"{len(stems)} {what} ({shown}): {fix}."]

@@ -56,7 +56,7 @@ def cut(
 def parse_protocol(protocol: str, number: int, of: Increment = "classes") -> tuple[int, ...]:
     """How many of a ``number`` of classes, or domains, each step of an "A-B" protocol brings: A, then B; or all.
 
-    ValueError where it is no protocol, or does not divide them into whole steps.
+    ValueError where it is not a protocol, or does not divide them into whole steps.
     """
     if protocol == ALL:
         return (number,)
@@ -81,7 +81,7 @@ def _first_and_later(protocol: str, number: int, of: Increment) -> tuple[int, in
         )
     first, dash, later = protocol.partition("-")
     if not (dash and first.isdecimal() and later.isdecimal() and int(first) and int(later)):
-        raise ValueError(f"{protocol!r} is no protocol: write A-B, for example 15-1 (15 {of}, then 1 a step).")
+        raise ValueError(f"{protocol!r} is not a protocol: write A-B, for example 15-1 (15 {of}, then 1 a step).")
     return int(first), int(later)
 
 

@@ -29,7 +29,7 @@ def recognise(root: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """The first names in a folder, sorted; none if it is no folder, or can't be read."""
+    """The first names in a folder, sorted; none if it is not a folder, or can't be read."""
     try:
         return sorted(path.name for path in islice(folder.iterdir(), MOST_NAMES) if path.name[0] != ".")
     except OSError:

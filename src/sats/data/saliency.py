@@ -107,7 +107,7 @@ def open_saliency(setting: str) -> Saliency:
     folder = at_home(setting)
     if not folder.is_dir():
         raise ValueError(
-            f"data.saliency is {setting!r}, which is no folder: name one with maps, or {SPECTRAL_RESIDUAL!r} or "
+            f"data.saliency is {setting!r}, which is not a folder: name one with maps, or {SPECTRAL_RESIDUAL!r} or "
             f"{EVERYWHERE!r}."
         )
     return SaliencyFolder(folder)

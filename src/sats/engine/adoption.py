@@ -78,7 +78,7 @@ def _check_same_classes(earlier: RunFolder, known: tuple[str, ...], wanted: tupl
 def adopt_step0(run: Run, source: Path) -> None:
     """Take over the finished step 0 of another run; ValueError if it is none, or was trained for other classes."""
     if not (source / SCORES).is_file():
-        raise ValueError(f"{source} is no finished step: --from takes RUN/step-0 of a run, or RUN and a --step DIR.")
+        raise ValueError(f"{source} is not a finished step: --from takes RUN/step-0 of a run, or RUN and a --step DIR.")
     _check_same_start(RunFolder(source.parent).config(), run.config, source)
     wanted = run.stream.names(run.stream.steps[0])
     model = load_model(source / MODEL)

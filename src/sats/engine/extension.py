@@ -54,7 +54,7 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     """What there is to know of ``model``: a run, a step of one, a model folder, or a name on the hub.
 
     ``has_background`` says whether its class 0 is a background; "auto" goes by what is written beside it, or by the
-    name. ValueError if it is no semantic segmentation model.
+    name. ValueError if it is not a semantic segmentation model.
     """
     path = at_home(model)
     name = str(find_model(path).resolve()) if path.exists() else model
@@ -63,7 +63,7 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     checkpoint.check_family(name, config)
     names = checkpoint.class_names(config)
     if repeats := repeated(names):
-        raise ValueError(f"{name} calls several classes {repeats}: mend id2label in its config.json.")
+        raise ValueError(f"{name} calls several classes {repeats}: fix id2label in its config.json.")
     known = checkpoint.has_background(config)
     first = known if has_background == "auto" else has_background == "yes"
     preprocessing = checkpoint.preprocessing_of(name, config)

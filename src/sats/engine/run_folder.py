@@ -155,8 +155,8 @@ class RunFolder:
         except (ValueError, KeyError, TypeError):
             return ""
         here = version("sats")
-        mend = "read it with that version"
-        return "" if written == here else f" The run was written by sats {shown(written)}, this is {here}: {mend}."
+        fix = "read it with that version"
+        return "" if written == here else f" The run was written by sats {shown(written)}, this is {here}: {fix}."
 
     def scores(self) -> list[Scores]:
         """The scores of the finished steps, in order; ValueError for a file that holds none, or another step's."""
@@ -223,7 +223,7 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
             f"{path} holds an unfinished run: go on with `sats resume {path}`, or choose another folder with --out."
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists and is no empty folder: choose another one with --out.")
+        raise ValueError(f"{path} exists and is not an empty folder: choose another one with --out.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder.write(CONFIG, to_json(config))

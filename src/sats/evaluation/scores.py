@@ -70,14 +70,14 @@ def read_scores(path: Path) -> Scores:
     try:
         return scores_of(values)
     except ValueError as error:
-        mend = "put back what sats wrote, or remove its step to train that again"
-        raise ValueError(f"{path} holds no scores: {mend}.") from error
+        fix = "put back what sats wrote, or remove its step to train that again"
+        raise ValueError(f"{path} holds no scores: {fix}.") from error
 
 
 def scores_of(values: Any) -> Scores:
     """The scores that JSON's ``values`` are; ValueError if they are none."""
     if not _holds_scores(values):
-        raise ValueError("These are no scores.")
+        raise ValueError("These are not scores.")
     return Scores(**{**values, "classes": tuple(values["classes"])})
 
 

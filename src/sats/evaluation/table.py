@@ -58,8 +58,8 @@ def show_scores(history: Sequence[Scores]) -> None:
     show(class_table(history, places), figure_table(history, places))
     if len(places) < len(history):
         left_out = count(len(history) - len(places), "more step does", "more steps do")
-        mend = "pipe the output or use `sats report` to see all."
-        Console().print(f"{left_out} not fit here; {mend}", highlight=False)
+        fix = "pipe the output or use `sats report` to see all."
+        Console().print(f"{left_out} not fit here; {fix}", highlight=False)
     if note := unmeasured_note(history[-1]):
         Console().print(note, end="", highlight=False, markup=False, soft_wrap=True)
 

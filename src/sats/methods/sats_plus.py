@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SatsPlus(Sats, name="sats-plus"):
-    """SATS with four mends, each of which can be switched off.
+    """SATS with four changes, each of which can be switched off.
 
     1. SATS leaves out the pixels whose pseudo-label is uncertain, about half of the background, and new classes flood
        them. Here they teach what is known of them: that they are of some old class (MiB's unbiased cross-entropy,

@@ -72,9 +72,9 @@ def stored_config(weights: str) -> PreTrainedConfig:
     """The configuration beside ``weights``, a folder or a hub name."""
     folder = Path(weights)
     if folder.exists() and not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} is no model folder: it holds no config.json.")
+        raise ValueError(f"{folder} is not a model folder: it holds no config.json.")
     if not folder.exists() and not HUB_NAME.fullmatch(weights):
-        raise ValueError(f"There is no folder {weights}, and a name on the hub looks like owner/model: mend the path.")
+        raise ValueError(f"There is no folder {weights}, and a name on the hub looks like owner/model: fix the path.")
     register()
     try:
         with _quiet():
@@ -166,7 +166,7 @@ def fetch_network(weights: str, config: PreTrainedConfig) -> PreTrainedModel:
     network, report = loaded
     if lacking := sorted(report["missing_keys"]):
         raise ValueError(
-            f"{weights} is no semantic segmentation model: it lacks {len(lacking)} of its parameters, {lacking[0]} "
+            f"{weights} is not a semantic segmentation model: it lacks {len(lacking)} of its parameters, {lacking[0]} "
             "among them. An encoder alone can't be extended: train it first, with sats train and --model.weights."
         )
     found: PreTrainedModel = network

@@ -41,7 +41,7 @@ def read_preprocessing(path: Path | None, model_type: str) -> Preprocessing:
     try:
         return _parsed(read_json(path))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"{path} cannot be understood ({error}): mend it, or take it away.") from error
+        raise ValueError(f"{path} cannot be understood ({error}): fix it, or take it away.") from error
 
 
 def _parsed(settings: dict[str, Any]) -> Preprocessing:

@@ -53,7 +53,7 @@ class Segmenter(nn.Module):
         self.preprocessing = preprocessing or Preprocessing()
         plain = network.get_submodule(self.family.classifier)
         if not isinstance(plain, nn.Conv2d):
-            raise TypeError(f"The classifier of {type(network).__name__} is no convolution.")
+            raise TypeError(f"The classifier of {type(network).__name__} is not a convolution.")
         classifier = GrowingClassifier(plain.in_channels, tuple(groups) or (len(self.classes),), has_background)
         classifier.load(plain)
         network.set_submodule(self.family.classifier, classifier)

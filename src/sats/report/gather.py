@@ -154,7 +154,7 @@ def read_run(path: Path, name: str) -> RunRecord:
         environment = read_environment(folder.path / ENVIRONMENT)
         confusions = tuple(read_confusion(folder.step(scores.step), len(history[0].classes)) for scores in history)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or mend them.") from error
+        raise ValueError(f"The files of {path} cannot be read ({error!r}): leave the run out, or fix them.") from error
     if not history:
         raise ValueError(
             f"{path} has no finished step yet, so there is nothing to report: wait for it, or go on with "

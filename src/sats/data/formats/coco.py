@@ -98,9 +98,9 @@ def read(images: Path, annotations: Path, crowd: Crowd = "class", unlabelled: Vo
     for annotation in _records(document, "annotations", annotations):
         found = by_image.get(_key(annotation.get("image_id")))
         (strays if found is None else found).append(annotation)
-    mend = f"{annotations} does not list those images; export it anew"
+    fix = f"{annotations} does not list those images; export it anew"
     ids = [repr(stray.get("id")) for stray in strays]
-    problems += counted(ids, "annotation is of no image", "annotations are of no image", mend)
+    problems += counted(ids, "annotation is of no image", "annotations are of no image", fix)
     problems += _missing(entries, images, annotations)
     reader = Reader(indices, annotations, crowd, unlabelled)
     items = [
@@ -115,7 +115,7 @@ def _records(document: object, part: str, file: Path) -> list[Record]:
     """A list of the JSON file; ValueError if it is none, or has anything but objects in it."""
     found = document.get(part) if isinstance(document, dict) else None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise ValueError(f"{file} is no COCO file: it should have a list `{part}` of objects. Mend --annotations.")
+        raise ValueError(f"{file} is not a COCO file: it should have a list `{part}` of objects. Fix --annotations.")
     return found
 
 
@@ -138,11 +138,11 @@ def _images(records: list[Record], file: Path) -> tuple[dict[object, Record], li
         if key is None or key in entries:
             problems.append(f"{file} lists image {name!r} without an `id` of its own: export it anew.")
         elif not isinstance(name, str) or not _is_below(name):
-            problems.append(f"{file} lists image {name!r}, which is no path below --images: export it anew.")
+            problems.append(f"{file} lists image {name!r}, which is not a path below --images: export it anew.")
         else:
             entries[key] = record
     if not records:
-        raise ValueError(f"{file} lists no images: mend --annotations.")
+        raise ValueError(f"{file} lists no images: fix --annotations.")
     return entries, problems
 
 
@@ -162,8 +162,8 @@ def _is_below(name: str) -> bool:
 
 def _missing(entries: Mapping[object, Record], images: Path, file: Path) -> list[str]:
     names = [name for entry in entries.values() if not (images / (name := _path(entry["file_name"]))).is_file()]
-    mend = f"{file} lists them below {images}: mend --images, or put them there"
-    return counted(names, "image is missing", "images are missing", mend)
+    fix = f"{file} lists them below {images}: fix --images, or put them there"
+    return counted(names, "image is missing", "images are missing", fix)
 
 
 def _notes(entries: Mapping[object, Record], images: Path, file: Path) -> tuple[str, ...]:

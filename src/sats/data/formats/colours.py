@@ -52,8 +52,8 @@ class Palette:
         often = np.argsort(-counts, kind="stable")[:MOST_COLOURS]
         shown = ", ".join(f"{_words(int(values[place]))} in {counts[place]} pixels" for place in often)
         more = f" and {len(values) - MOST_COLOURS} more" if len(values) > MOST_COLOURS else ""
-        mend = "name them there, or say --unknown ignore or --unknown background"
-        return f"{mask} has colours that {self.where} does not name ({shown}{more}): {mend}."
+        fix = "name them there, or say --unknown ignore or --unknown background"
+        return f"{mask} has colours that {self.where} does not name ({shown}{more}): {fix}."
 
 
 def _words(code: int) -> str:

@@ -62,8 +62,8 @@ class Ids:
         strange = [int(value) for value in values if int(value) not in known]
         if strange and self.unknown == "refuse":
             shown = ", ".join(map(str, strange[:10]))
-            mend = "name them, or say --unknown ignore or --unknown background"
-            raise ValueError(f"{mask} holds ids that {self.where} does not name ({shown}): {mend}.")
+            fix = "name them, or say --unknown ignore or --unknown background"
+            raise ValueError(f"{mask} holds ids that {self.where} does not name ({shown}): {fix}.")
         other = IGNORE if self.unknown == "ignore" else BACKGROUND
         table = np.array([known.get(int(value), other) for value in values], dtype=np.uint8)
         return table[inverse.reshape(ids.shape)]
@@ -108,7 +108,7 @@ def _reading(data: str) -> Iterator[None]:
         yield
     except (DatasetsError, OSError, RuntimeError, ValueError, TypeError, KeyError, NotImplementedError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{data} can't be read as a data set ({cause}): mend --data, or fetch it anew.") from error
+        raise ValueError(f"{data} can't be read as a data set ({cause}): fix --data, or fetch it anew.") from error
     finally:
         hub.setLevel(level)
 
@@ -228,7 +228,7 @@ def _content(cell: object, source: Rows, where: str) -> bytes:
     if isinstance(content, bytes):
         return content
     if not isinstance(path, str):
-        raise ValueError(f"{where} is missing: mend --image-column or --mask-column.")
+        raise ValueError(f"{where} is missing: fix --image-column or --mask-column.")
     file = Path(os.path.normpath(Path(path).absolute()))
     if not any(file.is_relative_to(folder) for folder in _folders(source)):
         raise ValueError(f"{where} is a path out of the data ({path}): it was not followed. Fetch the data anew.")
@@ -252,7 +252,7 @@ def _folders(source: Rows) -> list[Path]:
 def _draw(cell: object, source: Rows, meaning: Palette | Ids, where: str, height: int, width: int) -> NDArray[np.uint8]:
     ids = np.asarray(cell) if isinstance(cell, list) else _pixels(_content(cell, source, where), meaning, where)
     if ids.ndim != (3 if isinstance(meaning, Palette) else 2) or ids.dtype.kind not in "iu":
-        raise ValueError(f"{where} has no class ids: mend --mask-column, or say what its colours are with --table.")
+        raise ValueError(f"{where} has no class ids: fix --mask-column, or say what its colours are with --table.")
     drawn = meaning.decode(ids, where)
     check_size(where, (drawn.shape[0], drawn.shape[1]), where.replace(" mask", " image"), height, width)
     return drawn

@@ -81,7 +81,7 @@ def _on_one_line(name: object, where: str) -> str:
     if isinstance(name, int | float) and not isinstance(name, bool):
         raise ValueError(f'{where} has the class name {name}, which is a number: write it in quotes, as "{name}".')
     if not isinstance(name, str):
-        raise ValueError(f"{where} has the class name {name!r}, which is no text: write it in quotes.")
+        raise ValueError(f"{where} has the class name {name!r}, which is not text: write it in quotes.")
     plain = " ".join(name.encode("utf-8", "replace").decode().split())
     if not plain:
         raise ValueError(f"{where} has a class without a name: give it one.")
@@ -96,7 +96,7 @@ def unlabelled_value(unlabelled: Void) -> int:
 def check_folder(folder: Path, flag: str) -> None:
     """ValueError unless ``folder``, which ``flag`` names, is one."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: mend {flag}.")
+        raise ValueError(f"{folder} is not a folder: fix {flag}.")
 
 
 def images_below(folder: Path, problems: list[str]) -> dict[str, str]:
@@ -104,15 +104,15 @@ def images_below(folder: Path, problems: list[str]) -> dict[str, str]:
     check_folder(folder, "--images")
     files = by_stem(folder, IMAGE_SUFFIXES, problems)
     if not files:
-        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): mend --images.")
+        raise ValueError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): fix --images.")
     return {stem: file[0] for stem, file in files.items()}
 
 
 def without_image(stems: Iterable[str], images: Collection[str], what: str, where: Path) -> list[str]:
     """A sentence on labels, ``what`` they are called, for which there is no image in ``where``; or none."""
     lacking = [stem for stem in stems if stem not in images]
-    mend = f"put their images below {where}, with the same names, or take them away"
-    return counted(lacking, f"{what} without an image", f"{what}s without an image", mend)
+    fix = f"put their images below {where}, with the same names, or take them away"
+    return counted(lacking, f"{what} without an image", f"{what}s without an image", fix)
 
 
 def check_size(labels: str, size: tuple[int, int], image: object, height: int, width: int) -> None:

@@ -100,7 +100,7 @@ def _in_runs(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.boo
 def points_of(values: object, where: str) -> Points:
     """Points [N, 2] of a flat list x1, y1, x2, y2, ...; ValueError if it is no outline."""
     if not isinstance(values, list) or not all(_is_number(value) for value in values):
-        raise ValueError(f"{where} has an outline that is no list of numbers below {FARTHEST:.0f}: export it anew.")
+        raise ValueError(f"{where} has an outline that is not a list of numbers below {FARTHEST:.0f}: export it anew.")
     if len(values) % 2 or len(values) < 6:
         raise ValueError(
             f"{where} has an outline of {len(values)} numbers: it takes three points or more, each an x and a y."
@@ -116,7 +116,7 @@ def in_runs(value: int, counts: object, size: tuple[int, int], where: str) -> Re
     """The region of COCO's run lengths, a list or a text (compressed); ValueError unless they make up ``size``."""
     runs = _uncompressed(counts, where) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(length) is int and length >= 0 for length in runs):
-        raise ValueError(f"{where} has run lengths (`counts`) that are no list of numbers, nor COCO's text of them.")
+        raise ValueError(f"{where} has run lengths (`counts`) that are neither numbers nor COCO's text of them.")
     height, width = size
     if sum(runs) != height * width:
         raise ValueError(f"{where} has run lengths for {sum(runs)} pixels; its image has {width} x {height}.")

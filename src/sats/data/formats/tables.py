@@ -27,9 +27,9 @@ def read_text(file: Path, flag: str) -> str:
     try:
         return file.read_text("utf-8-sig")
     except OSError as error:
-        raise ValueError(f"{file} can't be read ({error.strerror}): mend {flag}.") from error
+        raise ValueError(f"{file} can't be read ({error.strerror}): fix {flag}.") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not in UTF-8 ({error}): save it so, or mend {flag}.") from error
+        raise ValueError(f"{file} is not in UTF-8 ({error}): save it so, or fix {flag}.") from error
 
 
 def read_colours(file: Path) -> dict[Colour, str]:
@@ -75,7 +75,7 @@ def _of_yaml(text: str, file: Path) -> object:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{file} is no YAML ({' '.join(str(error).split())}): mend it, or --names.") from error
+        raise ValueError(f"{file} is not YAML ({' '.join(str(error).split())}): fix it, or --names.") from error
     if not isinstance(content, dict) or "names" not in content:
         raise ValueError(f"{file} has no `names`: they should name the classes, as in YOLO's data.yaml.")
     names: object = content["names"]
@@ -92,7 +92,7 @@ def parse_json(text: str, file: Path, flag: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is no JSON ({error}): export or fetch it anew, or mend {flag}.") from error
+        raise ValueError(f"{file} is not JSON ({error}): export or fetch it anew, or fix {flag}.") from error
 
 
 def _by_number(names: object, file: Path) -> dict[int, object]:

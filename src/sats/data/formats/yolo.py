@@ -76,7 +76,7 @@ def read(images: Path, labels: Path, names: Path, unlabelled: Void = "background
     texts = {stem: labels / path for stem, (path, *_) in by_stem(labels, frozenset({".txt"}), problems).items()}
     texts = {stem: path for stem, path in texts.items() if stem in files or stem not in NOT_LABELS}
     if not texts:
-        raise ValueError(f"{labels} holds no label files (.txt): mend --labels.")
+        raise ValueError(f"{labels} holds no label files (.txt): fix --labels.")
     problems += without_image(texts, files, "label file", images)
     bare = [stem for stem in files if stem not in texts]
     items = [
