@@ -54,6 +54,7 @@ def test_evaluating_a_run_gives_its_own_scores_again(finished: Path, tmp_path: P
         assert main(["evaluate", str(finished), "--out", str(tmp_path / name)]) == 0
         answers.append((tmp_path / name).read_bytes())
     assert answers[0] == answers[1]
+    assert sats.evaluate(finished).to_json() == answers[0].decode()
     measured, stored = json.loads(answers[0]), RunFolder(finished).scores()[-1]
     assert measured["iou"] == stored.iou
     assert measured["miou"]["old"] == stored.miou["old"]

@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from conftest import tiny_segmenter
 from sats.api import start
 from sats.cli import main
-from sats.commands.tables import show_skipped
 from sats.data.index import image_size, read_image, read_mask
 from sats.documents import MOST_BYTES, parse_json, read_json
 from sats.engine.card import model_card
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
+from sats.engine.skipped import show_skipped
 from sats.engine.sums import SUMS
 from sats.engine.train import train
 from sats.errors import RunError

@@ -13,8 +13,9 @@ import pytest
 from faults.kills import differences
 from sats import api
 from sats.cli import main
-from sats.commands import measuring, predict
+from sats.commands import predict
 from sats.data import loader
+from sats.engine import remeasure
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
 from sats.errors import RunError
@@ -196,7 +197,7 @@ def test_an_evaluation_whose_loader_process_is_killed_says_so(
                 process.kill()
             yield batch
 
-    monkeypatch.setattr(measuring, "progress_bar", killing)
+    monkeypatch.setattr(remeasure, "progress_bar", killing)
     monkeypatch.setattr(loader, "sensible_workers", lambda _: 2)
     assert main(["evaluate", str(run), "--batch-size", "1"]) == 1
     told(capsys, "A process that loads images was killed", "--batch-size")
@@ -268,7 +269,7 @@ def test_a_model_that_vanishes_under_an_evaluation(
 def test_data_that_vanish_under_an_evaluation(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before(monkeypatch, measuring, "measure_on", lambda: hide(data))
+    before(monkeypatch, remeasure, "measure_on", lambda: hide(data))
     try:
         assert main(["evaluate", str(run), "--out", str(tmp_path / "scores.json")]) == 2
     finally:

@@ -1,3 +1,4 @@
+from .api import evaluate as evaluate
 from .api import extend as extend
 from .api import extension as extension
 from .api import load as load
@@ -26,6 +27,7 @@ __all__ = [
     "RunStep",
     "Scores",
     "__version__",
+    "evaluate",
     "extend",
     "extension",
     "load",

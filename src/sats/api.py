@@ -1,4 +1,4 @@
-"""The commands from Python: what ``sats train``, ``sats resume``, ``sats extend`` and ``sats predict`` do."""
+"""The commands from Python: what ``sats train``, ``resume``, ``extend``, ``evaluate`` and ``predict`` do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.engine import launch, runtime
+from sats.engine.remeasure import measure_again
 from sats.engine.run_folder import (
     CONFIG,
     EXTENSION,
@@ -28,7 +29,7 @@ from sats.files import at_home
 from sats.methods import METHODS, method_name
 from sats.progress import LOADING, waiting
 from sats.runs import Run
-from sats.types import ALL
+from sats.types import ALL, MIN_SIDE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
     from sats.config import RunConfig
     from sats.evaluation.predict import Predictor
+    from sats.evaluation.scores import Scores
     from sats.methods import Method
+    from sats.types import Background, Future, OnError
 
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -116,6 +119,33 @@ def load(folder: PathLike[str] | str) -> Predictor:
         from sats.evaluation.predict import read_predictor
     run = run_of(model)
     return read_predictor(model, run.config().method if run else METHODS["finetune"]())
+
+
+def evaluate(
+    model: PathLike[str] | str,
+    data: PathLike[str] | str = "",
+    split: str = "",
+    *,
+    future: Future | None = None,
+    background: Background | None = None,
+    crop: int | None = None,
+    on_error: OnError | None = None,
+    batch_size: int = 16,
+) -> Scores:
+    """The scores of a trained model, as its run measures them, or on the ``split`` of the folder ``data``.
+
+    ``model`` is anything that `load` takes; classes are matched by name. ``future`` says what pixels of classes that
+    the model does not know count as, ``background`` whether its pixels are measured; ``crop`` is the side of the middle
+    square to measure, 0 for whole images; with ``on_error`` "skip", images that cannot be used are left out and listed.
+    None: as in the run. ValueError for what does not fit.
+    """
+    if batch_size < 1:
+        raise ValueError(f"--batch-size is {batch_size}; it must be at least 1.")
+    if crop and crop < MIN_SIDE:
+        raise ValueError(f"--crop is {crop}; it must be at least {MIN_SIDE}, or 0 for whole images.")
+    folder = find_model(at_home(model))  # complains before torch is loaded
+    asked = {"future": future, "background": background, "crop": crop, "on_error": on_error, "batch_size": batch_size}
+    return measure_again(load(folder), folder, os.fspath(data), split, asked)
 
 
 def start(config: RunConfig[Method], out: Path | str = "", tracker: Sequence[str] | str = ()) -> RunFolder:

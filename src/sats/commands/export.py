@@ -12,7 +12,7 @@ import tyro
 from rich.table import Table
 
 from sats import api
-from sats.commands.measuring import manner_of, measure, open_source_of
+from sats.engine.remeasure import manner_of, measure, open_source_of
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working

@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 
 from sats import api
-from sats.commands.tables import show_skipped
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, opened, read_image
+from sats.engine.skipped import show_skipped
 from sats.evaluation.overlay import index_image, overlay, palette
 from sats.files import at_home, replacing, saving
 from sats.progress import progress_bar

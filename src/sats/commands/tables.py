@@ -7,26 +7,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from sats.evaluation.table import cell, kept_rows, percent, show
-from sats.words import count, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sats.engine.run_folder import RunFolder
     from sats.evaluation.scores import Scores
-
-MOST_SKIPPED = 10
-
-
-def show_skipped(problems: Sequence[str], rest: str = "") -> None:
-    """Print what was left out of the data because it cannot be used; ``rest`` says where all of it is to be seen."""
-    if not problems:
-        return
-    print(f"Images or masks that could not be used were skipped: {count(len(problems), 'problem')}{rest}")
-    for problem in problems[:MOST_SKIPPED]:
-        print(f"- {verbatim(problem)}")
-    if len(problems) > MOST_SKIPPED:
-        print(f"and {len(problems) - MOST_SKIPPED} more")
 
 
 def show_extension(folder: RunFolder) -> None:

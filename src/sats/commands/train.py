@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Generic
 import tyro
 
 from sats import api
-from sats.commands.tables import show_extension, show_skipped
+from sats.commands.tables import show_extension
 from sats.config import MethodT_co, Names, RunConfig, read_config
 from sats.engine import launch
 from sats.engine.run_folder import CONFIG, is_run
+from sats.engine.skipped import show_skipped
 from sats.evaluation.table import show_scores
 from sats.files import at_home
 from sats.methods import Method, method_name

@@ -1,4 +1,4 @@
-"""What was left out of a run's data because it cannot be used: said once, written down once."""
+"""What was left out of data because it cannot be used: said once, and of a run written down once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 from sats.engine.run_folder import read_skipped
 from sats.files import append_line
+from sats.words import count, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+
+MOST_SKIPPED = 10
+"""Sentences that are shown in full."""
 
 
 class Skipped:
@@ -30,3 +35,14 @@ class Skipped:
         self._known.add(problem)
         append_line(self._path, json.dumps({"problem": problem}))
         self._say(f"Skipped: {problem}")
+
+
+def show_skipped(problems: Sequence[str], rest: str = "") -> None:
+    """Print what was left out of the data because it cannot be used; ``rest`` says where all of it is to be seen."""
+    if not problems:
+        return
+    print(f"Images or masks that could not be used were skipped: {count(len(problems), 'problem')}{rest}")
+    for problem in problems[:MOST_SKIPPED]:
+        print(f"- {verbatim(problem)}")
+    if len(problems) > MOST_SKIPPED:
+        print(f"and {len(problems) - MOST_SKIPPED} more")

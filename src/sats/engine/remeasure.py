@@ -1,18 +1,21 @@
-"""How a model is measured: as its run measures it, where the command's flags say nothing else."""
+"""Trained models measured again: as their run does, or otherwise, or on other data. Loads torch late."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sats.commands.tables import show_skipped
-from sats.engine.run_folder import MODEL
+from sats.engine.run_folder import MODEL, STEP, run_of
+from sats.engine.skipped import show_skipped
 from sats.files import at_home
 from sats.progress import progress_bar
 from sats.types import ALL, BACKGROUND, Background, Future, OnError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -43,6 +46,51 @@ class Manner:
         """The settings of a ``run``, with what was asked for of images that cannot be used."""
         config = run.config()
         return dataclasses.replace(config, data=dataclasses.replace(config.data, on_error=self.on_error))
+
+
+def measure_again(predictor: Predictor, model: Path, data: str, split: str, asked: Mapping[str, Any]) -> Scores:
+    """The scores of ``predictor``, the model in the folder ``model``, on the ``split`` of the folder ``data``.
+
+    Both empty: on what its run measures it on. ``asked`` are fields of `Manner`; what it leaves out, or has as None, is
+    as in the run. ValueError for what does not go together.
+    """
+    run = run_of(model)
+    manner = dataclasses.replace(manner_of(run), **{name: value for name, value in asked.items() if value is not None})
+    step = step_of(model, run)
+    if run and step is not None and not (data or split):
+        if run.config().extends.checkpoint:
+            refuse_ways_to_measure(asked)
+            return measure_extended(predictor, run, step, manner)
+        if only_its_run_knows(run.config(), manner):
+            return measure_in_run(predictor, run, step, manner)
+    scores = measure(predictor, open_source_of(run, manner, data, split), manner, num_first_of(run))
+    return scores if step is None else dataclasses.replace(scores, step=step)
+
+
+def only_its_run_knows(config: RunConfig[Method], manner: Manner) -> bool:
+    """Whether the names of the model's classes do not tell how a test image is labelled for it.
+
+    They do not where folders arrive, nor where ``future`` pixels are ignored: classes that no step brings are not.
+    """
+    return bool(config.data.folders or (config.stream.steps and manner.future == "ignore"))
+
+
+def refuse_ways_to_measure(asked: Mapping[str, Any]) -> None:
+    """ValueError for what an extended model's own way to be measured leaves no choice of."""
+    for name in ("future", "background"):
+        if asked.get(name):
+            raise ValueError(
+                f"An extended model is measured as `sats extend` did, where --{name} says nothing: leave it out, or "
+                "name a folder with --data."
+            )
+
+
+def step_of(model: Path, run: RunFolder | None) -> int | None:
+    """Which step of ``run`` the model folder is of; None if it is not one of its steps'."""
+    if run and model.resolve() == run.path.parent and run.config().extends.checkpoint:
+        return 1  # the extended model, as it was published
+    number = model.parent.name.removeprefix(STEP)
+    return int(number) if run and model.resolve().parent.parent == run.path and number.isdecimal() else None
 
 
 def manner_of(run: RunFolder | None) -> Manner:
