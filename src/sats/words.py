@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sats.evaluation.spread import Spread
 
 LONGEST_NAME = 80
 """Characters of a name that are shown; a table is no place for more."""
@@ -57,14 +56,6 @@ def _is_plain(character: str) -> bool:
 def percent(value: float | None, sign: str = "") -> str:
     """A share as the terminal's tables have it, with the typographer's minus and dash."""
     return NOTHING if value is None else f"{100 * value:{sign}z.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def spread_text(figure: Spread | None, sign: str = "") -> str:
-    """Mean and standard deviation in percent; a dash where there is nothing."""
-    if figure is None:
-        return NOTHING
-    deviation = "" if figure.deviation is None else f" ±{percent(figure.deviation)}"
-    return f"{percent(figure.mean, sign)}{deviation}"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -13,9 +13,10 @@ from rich.table import Table
 from sats import __version__
 from sats.bench.gather import FIGURES, Result, as_json
 from sats.bench.summary import REFERENCE, Row, Summary
+from sats.evaluation.spread import spread_text
 from sats.files import write_text
 from sats.markdown import escaped, table
-from sats.words import NOTHING, count, shown, spread_text
+from sats.words import NOTHING, count, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,6 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sats.words import NOTHING, percent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,3 +31,11 @@ def spread(values: Sequence[float | None]) -> Spread | None:
         return None
     deviation = statistics.stdev(defined) if len(defined) > 1 else None
     return Spread(statistics.fmean(defined), deviation, len(defined))
+
+
+def spread_text(figure: Spread | None, sign: str = "") -> str:
+    """Mean and standard deviation in percent; a dash where there is nothing."""
+    if figure is None:
+        return NOTHING
+    deviation = "" if figure.deviation is None else f" ±{percent(figure.deviation)}"
+    return f"{percent(figure.mean, sign)}{deviation}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sats.evaluation.spread import spread
-from sats.words import count, names, percent, shown, spread_text
+from sats.evaluation.spread import spread, spread_text
+from sats.words import count, names, percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

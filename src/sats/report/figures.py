@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sats.evaluation.scores import backward_transfer, mean
-from sats.words import NOTHING, percent, spread_text
+from sats.evaluation.spread import spread_text
+from sats.words import NOTHING, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sats.evaluation.spread import spread
+from sats.evaluation.spread import spread, spread_text
 from sats.report.drawing import Axes, Chart, Series, chart, round_ticks
 from sats.report.figures import has_old
-from sats.words import NOTHING, percent, shown, spread_text
+from sats.words import NOTHING, percent, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

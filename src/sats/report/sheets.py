@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sats.evaluation.spread import spread
+from sats.evaluation.spread import spread, spread_text
 from sats.report.figures import figures
 from sats.report.plots import CURVES
-from sats.words import percent, spread_text
+from sats.words import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
