@@ -49,9 +49,9 @@ def child(size: int, classes: int, rounds: int) -> None:
     processes.join()
     settings = argparse.Namespace(model="segformer-b0", size=size, classes=classes)
     learner = make_learner(METHODS["sats"](), settings)
-    if launch.processes() > 1:
+    if launch.world_size() > 1:
         learner = shared(learner)
-    batch = make_batch(learner.context.step, size, BATCH // launch.processes())
+    batch = make_batch(learner.context.step, size, BATCH // launch.world_size())
     one = partial(iterate, learner, batch)
     peak_mib = peak_here(one)  # first, as memory that was freed is kept; warms up, too
     seconds = statistics.median(cpu_seconds(one) for _ in range(rounds))

@@ -81,7 +81,7 @@ def dropping_config() -> RunConfig[Method]:
 # --- parts of a step --------------------------------------------------------------------------------------------------
 
 
-HALVES_ARE_EXACT = launch.processes() <= 2
+HALVES_ARE_EXACT = launch.world_size() <= 2
 """A mean over two is exact in single precision, one over three is not: there parts are compared in double."""
 
 
@@ -110,7 +110,7 @@ def grown(model: Segmenter, step: Step, names: tuple[str, ...], method: Method) 
 
 def own_loader(shared: Run, step: Step) -> TrainLoader:
     device = shared.accelerator.device
-    return build.train_loader(shared.config, shared.stream, step, device, launch.process(), launch.processes())
+    return build.train_loader(shared.config, shared.stream, step, device, launch.rank(), launch.world_size())
 
 
 def statistics(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -124,20 +124,20 @@ def gradients(folder: Path) -> None:
     optimizer = make_optimizer(context.model, config.optim, 0)
     learner = Learner(shared, context, *shared.accelerator.prepare(context.model, optimizer))
     update(learner, list(own_loader(shared, context.step).batches(0, 1)))
-    save_file(context.state, folder / f"gradients-{launch.process()}.safetensors")
-    save_file(dict(context.model.named_parameters()), folder / f"weights-{launch.process()}.safetensors")
-    save_file(statistics(context.model), folder / f"statistics-{launch.process()}.safetensors")
+    save_file(context.state, folder / f"gradients-{launch.rank()}.safetensors")
+    save_file(dict(context.model.named_parameters()), folder / f"weights-{launch.rank()}.safetensors")
+    save_file(statistics(context.model), folder / f"statistics-{launch.rank()}.safetensors")
     processes.average_buffers(context.model)
-    save_file(statistics(context.model), folder / f"averaged-{launch.process()}.safetensors")
+    save_file(statistics(context.model), folder / f"averaged-{launch.rank()}.safetensors")
 
     whole, alone = prepared(config, folder)
-    settings = dataclasses.replace(config.train, accumulation=launch.processes())
+    settings = dataclasses.replace(config.train, accumulation=launch.world_size())
     loader = build.train_loader(
         dataclasses.replace(config, train=settings), whole.stream, alone.step, torch.device("cpu"), 0, 1
     )
     optimizer = whole.accelerator.prepare(make_optimizer(alone.model, config.optim, 0))
     update(Learner(whole, alone, alone.model, optimizer), list(loader.batches(0, 1)))
-    save_file(alone.state, folder / f"gradients-alone-{launch.process()}.safetensors")
+    save_file(alone.state, folder / f"gradients-alone-{launch.rank()}.safetensors")
 
 
 def counts(folder: Path) -> None:
@@ -172,7 +172,7 @@ def counts(folder: Path) -> None:
         samples = shared.stream.test_samples(context.step, evaluation.future)
         batches = EvaluationBatches(samples, build.evaluation_transform(config), size, 0, torch.device("cpu"))
         found[f"matrix {size} alone"] = confusion_matrix(context.model, batches)
-    save_file(found, folder / f"counts-{launch.process()}.safetensors")
+    save_file(found, folder / f"counts-{launch.rank()}.safetensors")
 
 
 def learning_twice(folder: Path) -> None:
@@ -189,20 +189,20 @@ def learning_twice(folder: Path) -> None:
     optimise(shared, context, loader, None)
     moved = not any(map(torch.equal, encoder.parameters(), before))
     note(folder, "twice", {"frozen": frozen, "moved": moved})
-    save_file(context.model.state_dict(), folder / f"twice-{launch.process()}.safetensors")
+    save_file(context.model.state_dict(), folder / f"twice-{launch.rank()}.safetensors")
     with torch.no_grad():  # a look back that leaves traces, another in each process
-        context.model.train()(torch.rand(2, 3, 32, 32) + launch.process())
+        context.model.train()(torch.rand(2, 3, 32, 32) + launch.rank())
     finish_step(shared, context)
-    save_file(context.model.state_dict(), folder / f"finished-{launch.process()}.safetensors")
+    save_file(context.model.state_dict(), folder / f"finished-{launch.rank()}.safetensors")
 
 
 def every_method(folder: Path) -> None:
     """For each method the first update of step 1: shared, and by this process alone in as many micro-batches."""
     for name, kind in METHODS.items():
         if kind.data == "stream":
-            for who, number in (("shared", launch.processes()), ("alone", 1)):
-                after = after_an_update(small(name), folder, launch.processes() // number, number)
-                save_file(after, folder / f"{name}-{who}-{launch.process()}.safetensors")
+            for who, number in (("shared", launch.world_size()), ("alone", 1)):
+                after = after_an_update(small(name), folder, launch.world_size() // number, number)
+                save_file(after, folder / f"{name}-{who}-{launch.rank()}.safetensors")
 
 
 def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, number: int) -> dict[str, Tensor]:
@@ -224,7 +224,7 @@ def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, 
     context = Context(step, model, teacher, first.state, processes.total if number > 1 else lambda counts: counts)
     train_settings = dataclasses.replace(config.train, accumulation=accumulation)
     config = dataclasses.replace(shared.config, train=train_settings)
-    process = launch.process() if number > 1 else 0
+    process = launch.rank() if number > 1 else 0
     mine = build.train_loader(config, shared.stream, step, torch.device("cpu"), process, number)
     with torch.no_grad():
         begin_step(method, context, mine.one_pass())
@@ -237,19 +237,19 @@ def after_an_update(config: RunConfig[Method], folder: Path, accumulation: int, 
 def importances(folder: Path) -> None:
     """Every importance after a step of three updates: shared, and by this process alone in as many micro-batches."""
     for method in (METHODS["ewc"](), METHODS["pi"](), METHODS["rw"](every=1)):
-        for who, number in (("shared", launch.processes()), ("alone", 1)):
+        for who, number in (("shared", launch.world_size()), ("alone", 1)):
             found = importances_of(method, folder, number)
-            save_file(found, folder / f"importances-{method_name(method)}-{who}-{launch.process()}.safetensors")
+            save_file(found, folder / f"importances-{method_name(method)}-{who}-{launch.rank()}.safetensors")
 
 
 def importances_of(method: Method, folder: Path, number: int) -> dict[str, Tensor]:
     """What ``method`` holds parameters by in step 1, after ``number`` processes learned step 0."""
     config = dataclasses.replace(small(), method=method)
-    settings = dataclasses.replace(config.train, accumulation=launch.processes() // number)
+    settings = dataclasses.replace(config.train, accumulation=launch.world_size() // number)
     optim = dataclasses.replace(config.optim, optimizer="sgd", lr=0.01)
     shared, first = prepared(dataclasses.replace(config, optim=optim, train=settings), folder)
     total = processes.total if number > 1 else lambda counts: counts
-    process = launch.process() if number > 1 else 0
+    process = launch.rank() if number > 1 else 0
 
     def loader(step: Step) -> TrainLoader:
         return build.train_loader(shared.config, shared.stream, step, torch.device("cpu"), process, number)
@@ -292,7 +292,7 @@ def pretuning(folder: Path) -> None:
     grown(model, step, shared.stream.new_names(step), method)
     started = model.classifier.weights[1].detach().clone()
     pretune(shared, model, step, own_loader(shared, step))
-    save_file({**model.state_dict(), "started": started}, folder / f"pretuned-{launch.process()}.safetensors")
+    save_file({**model.state_dict(), "started": started}, folder / f"pretuned-{launch.rank()}.safetensors")
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
@@ -324,7 +324,7 @@ def runs(folder: Path) -> None:
 
 def interrupted(config: RunConfig[Method], run: RunFolder, at: int) -> list[str]:
     """Stop the second process after the bar's ``at``-th move; the checkpoints that are there afterwards."""
-    log = Interrupting(run.metrics_path, quiet=True) if launch.process() == 1 else Log(run.metrics_path)
+    log = Interrupting(run.metrics_path, quiet=True) if launch.rank() == 1 else Log(run.metrics_path)
     if isinstance(log, Interrupting):
         log.at = at
     try:
@@ -341,7 +341,7 @@ class StoppingInStep1(Log):
         self, position: Position, losses: dict[str, float], rates: dict[str, float], images: int, memory: int
     ) -> None:
         super().iteration(position, losses, rates, images, memory)
-        if launch.process() == 1 and (position.step, position.iteration) == (1, 2):
+        if launch.rank() == 1 and (position.step, position.iteration) == (1, 2):
             signal.raise_signal(signal.SIGINT)
 
 
@@ -403,7 +403,7 @@ def failing(folder: Path) -> None:
 
     def fail(*_: object) -> None:
         calls.append(1)
-        if launch.process() == 1 and len(calls) == 2:
+        if launch.rank() == 1 and len(calls) == 2:
             raise RunError("The second process has trouble of its own.")
 
     loop.check_finite = fail
@@ -411,7 +411,7 @@ def failing(folder: Path) -> None:
 
 
 def note(folder: Path, name: str, value: object) -> None:
-    (folder / f"{name}-{launch.process()}.json").write_text(json.dumps(value))
+    (folder / f"{name}-{launch.rank()}.json").write_text(json.dumps(value))
 
 
 if __name__ == "__main__":

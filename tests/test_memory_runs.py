@@ -198,8 +198,8 @@ def test_what_a_model_sees_is_shared_by_processes(whole: Path, tmp_path: Path, m
     assert np.array_equal(memory.seen_by_model(inside, step, labelled)[:, 1:], by_hand)
     parts = []
     for process in range(2):
-        monkeypatch.setattr(launch, "processes", lambda: 2)
-        monkeypatch.setattr(launch, "process", lambda rank=process: rank)
+        monkeypatch.setattr(launch, "world_size", lambda: 2)
+        monkeypatch.setattr(launch, "rank", lambda rank=process: rank)
         monkeypatch.setattr(processes, "total", lambda counts: counts)
         parts.append(memory.seen_by_model(inside, step, labelled)[:, 1:])
     assert all(part.any() for part in parts)

@@ -352,12 +352,12 @@ def test_an_error_of_one_process_is_told_by_it_and_ends_both(shared: Path) -> No
 def test_without_a_launcher_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert (launch.processes(), launch.process(), launch.is_main()) == (1, 0, True)
+    assert (launch.world_size(), launch.rank(), launch.is_main()) == (1, 0, True)
     monkeypatch.setenv("WORLD_SIZE", "4")  # as some clusters set it for what torchrun is to start
     monkeypatch.setenv("RANK", "1")
-    assert (launch.processes(), launch.is_main()) == (1, True)
+    assert (launch.world_size(), launch.is_main()) == (1, True)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert (launch.processes(), launch.process(), launch.is_main()) == (4, 1, False)
+    assert (launch.world_size(), launch.rank(), launch.is_main()) == (4, 1, False)
 
 
 def test_a_lone_process_of_accelerates_launcher_is_told_how_to_get_company(

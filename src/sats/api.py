@@ -270,5 +270,5 @@ def after_failure(folder: RunFolder, error: Exception) -> None:
 
 def dismiss() -> None:
     """Let the processes that wait for the main one go, where it has nothing to train after all."""
-    if launch.processes() > 1:
+    if launch.world_size() > 1:
         run(None)

@@ -102,7 +102,7 @@ def _dispatch(words: list[str]) -> None:
 
 
 def _start(words: list[str], is_shared: bool) -> None:
-    if launch.processes() > 1 and not is_shared:
+    if launch.world_size() > 1 and not is_shared:
         raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
     if is_shared:
         launch.refuse_lone_process()
@@ -124,8 +124,8 @@ def _take_processes(words: list[str]) -> int:
     number = value if equals else taken[-1]
     if not number.isdecimal() or int(number) < 1:
         raise ValueError(f"{flag} needs a number of processes, 1 or more.")
-    if launch.processes() > 1:
-        raise ValueError(f"torchrun has started {launch.processes()} processes already: leave out {flag}.")
+    if launch.world_size() > 1:
+        raise ValueError(f"torchrun has started {launch.world_size()} processes already: leave out {flag}.")
     del words[place : place + len(taken)]
     return int(number)
 

@@ -217,7 +217,7 @@ def train_samples(config: RunConfig[Method], stream: Stream | Extension, step: S
 def workers(config: RunConfig[Method], device: torch.device) -> int:
     """How many processes load images for each that trains."""
     chosen = config.train.workers
-    return sensible_workers(device, launch.processes_here()) if chosen < 0 else chosen
+    return sensible_workers(device, launch.local_world_size()) if chosen < 0 else chosen
 
 
 def evaluation_transform(config: RunConfig[Method]) -> TestTransform:

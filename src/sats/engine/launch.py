@@ -21,34 +21,34 @@ INTERRUPTED = 130
 """The exit code of a command that was interrupted."""
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many processes share the run: 1 unless a launcher started several."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
-def process() -> int:
+def rank() -> int:
     """Which of them this one is, from 0."""
-    return int(os.environ["RANK"]) if processes() > 1 else 0
+    return int(os.environ["RANK"]) if world_size() > 1 else 0
 
 
 def is_main() -> bool:
     """Whether this is the process that owns the run's folder and speaks to the user."""
-    return process() == 0
+    return rank() == 0
 
 
-def processes_here() -> int:
+def local_world_size() -> int:
     """How many of them are on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if processes() > 1 else 1
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size() > 1 else 1
 
 
-def process_here() -> int:
+def local_rank() -> int:
     """Which of those on this machine this one is, from 0."""
-    return int(os.environ["LOCAL_RANK"]) if processes() > 1 else 0
+    return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
 
 
 def flag() -> str:
     """The flag with which `sats resume` uses as many processes as this command; empty under another launcher."""
-    return f" --processes {processes()}" if LAUNCHER in os.environ and processes() > 1 else ""
+    return f" --processes {world_size()}" if LAUNCHER in os.environ and world_size() > 1 else ""
 
 
 def refuse_lone_process() -> None:

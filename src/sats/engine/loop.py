@@ -187,11 +187,11 @@ def restore(learner: Learner, saved: Checkpoint) -> int:
 
 def restore_own(learner: Learner, saved: Checkpoint) -> None:
     """Put back what this process had of its own; with another number of processes, make it anew."""
-    run, context, process = learner.run, learner.context, launch.process()
-    if saved.processes != launch.processes():
+    run, context, process = learner.run, learner.context, launch.rank()
+    if saved.processes != launch.world_size():
         run.log.say(
-            f"The checkpoint is of {saved.processes} process(es), now there are {launch.processes()}: the batches stay "
-            "the same, but batch norm sees other shares of them, and dropout draws anew."
+            f"The checkpoint is of {saved.processes} process(es), now there are {launch.world_size()}: the batches "
+            "stay the same, but batch norm sees other shares of them, and dropout draws anew."
         )
         checkpoint.share_anew(context.model, saved)
         seed_everything(run.config.seed, context.step.index, 1 + process, saved.iteration)

@@ -87,7 +87,7 @@ def _batches(run: Run, samples: Samples | Joined) -> EvaluationBatches:
         run.config.evaluation.batch_size,
         build.workers(run.config, run.accelerator.device),
         run.accelerator.device,
-        slice(launch.process(), None, launch.processes()),
+        slice(launch.rank(), None, launch.world_size()),
         run.skipped,
     )
 

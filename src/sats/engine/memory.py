@@ -229,7 +229,7 @@ def seen_by_model(run: Run, step: Step, samples: Joined) -> NDArray[np.bool_]:
         run.config.evaluation.batch_size,
         build.workers(run.config, device),
         device,
-        slice(launch.process(), None, launch.processes()),
+        slice(launch.rank(), None, launch.world_size()),
         run.skipped,
     )
     seen = torch.zeros(len(samples), step.num_seen, dtype=torch.int64, device=device)

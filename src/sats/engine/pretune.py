@@ -35,7 +35,7 @@ def pretune(run: Run, model: Segmenter, step: Step, loader: TrainLoader) -> None
     so, and where it freezes all that is old, the background's row is left alone, too. An interruption starts it
     again, from the same seeds.
     """
-    seed_everything(run.config.seed, step.index, SEED_PART + launch.process())
+    seed_everything(run.config.seed, step.index, SEED_PART + launch.rank())
     refresh_scaler(run)
     generator = make_generator(run, model, step, loader)
     old = model.frozen_copy() if run.method.pretuning.distillation > 0 else None

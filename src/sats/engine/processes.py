@@ -43,21 +43,21 @@ BESIDE_THE_POINT = (
 
 def join() -> None:
     """Meet the run's other processes, once; ValueError if there are more of them than GPUs."""
-    if launch.processes() == 1 or distributed.is_initialized():
+    if launch.world_size() == 1 or distributed.is_initialized():
         return
     gpus = torch.cuda.device_count()
-    if gpus and launch.processes_here() > gpus:
+    if gpus and launch.local_world_size() > gpus:
         raise ValueError(
-            f"{launch.processes_here()} processes cannot share {gpus} GPU(s): start one for each, with "
+            f"{launch.local_world_size()} processes cannot share {gpus} GPU(s): start one for each, with "
             f"--nproc-per-node {gpus}, or train on the CPU, with CUDA_VISIBLE_DEVICES= before the command."
         )
     if gpus:
-        torch.cuda.set_device(launch.process_here())
+        torch.cuda.set_device(launch.local_rank())
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if gpus else "gloo",  # what is agreed on stays on the CPU: no GPU has to wait for it
         store=_store("group"),
-        rank=launch.process(),
-        world_size=launch.processes(),
+        rank=launch.rank(),
+        world_size=launch.world_size(),
         timeout=TIMEOUT,
     )
     atexit.register(distributed.destroy_process_group)
@@ -84,12 +84,12 @@ def make_accelerator(precision: str) -> Accelerator:
     join()
     accelerator = Accelerator(
         mixed_precision=precision,
-        cpu=launch.processes() > 1 and not torch.cuda.is_available(),
+        cpu=launch.world_size() > 1 and not torch.cuda.is_available(),
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    if accelerator.num_processes != launch.processes():
+    if accelerator.num_processes != launch.world_size():
         raise ValueError(
-            f"The launcher started {launch.processes()} processes, accelerate knows of {accelerator.num_processes}: "
+            f"The launcher started {launch.world_size()} processes, accelerate knows of {accelerator.num_processes}: "
             "start the run with torchrun, and in a script of your own make no Accelerator before it."
         )
     return accelerator
@@ -105,7 +105,7 @@ def telling_once() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if launch.processes() == 1:
+        if launch.world_size() == 1:
             raise
         atexit.unregister(distributed.destroy_process_group)  # it would wait for those that are gone
         if _is_told_elsewhere(error):
@@ -120,7 +120,7 @@ def telling_once() -> Iterator[None]:
 
 def _is_told_elsewhere(error: BaseException) -> bool:
     """Whether another process failed first: of the same error, or in a way that made this one fail."""
-    own = f"{launch.process()} {error}"
+    own = f"{launch.rank()} {error}"
     if launch.is_abandoned():  # and with it whoever keeps the words
         return False
     try:
@@ -157,7 +157,7 @@ def _in_short(error: BaseException) -> str:
 
 def agree(*wishes: bool) -> tuple[bool, ...]:
     """For each wish, whether any process has it: the same answer everywhere."""
-    if launch.processes() == 1:
+    if launch.world_size() == 1:
         return wishes
     counts = total(torch.tensor(wishes, dtype=torch.int64))
     return tuple(bool(count) for count in counts)
@@ -180,7 +180,7 @@ def main_first() -> Iterator[None]:
 
 def from_main(value: T) -> T:
     """The main process's ``value``, in every process."""
-    if launch.processes() == 1:
+    if launch.world_size() == 1:
         return value
     values = [value]
     distributed.broadcast_object_list(values, src=0)
@@ -189,7 +189,7 @@ def from_main(value: T) -> T:
 
 def total(counts: Tensor) -> Tensor:
     """``counts`` (any shape, the same everywhere) added up over all processes."""
-    if launch.processes() == 1:
+    if launch.world_size() == 1:
         return counts
     result = counts.clone()
     distributed.all_reduce(result)
@@ -198,15 +198,15 @@ def total(counts: Tensor) -> Tensor:
 
 def mean(values: Tensor) -> Tensor:
     """``values`` (any shape, the same everywhere) averaged over all processes."""
-    return total(values) / launch.processes()
+    return total(values) / launch.world_size()
 
 
 def gather(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     """The ``tensors`` of each process, on the CPU; all of them in the main process, elsewhere nothing."""
     tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
-    if launch.processes() == 1:
+    if launch.world_size() == 1:
         return [tensors]
-    found: list[dict[str, Tensor]] | None = [{} for _ in range(launch.processes())] if launch.is_main() else None
+    found: list[dict[str, Tensor]] | None = [{} for _ in range(launch.world_size())] if launch.is_main() else None
     distributed.gather_object(tensors, found, dst=0)
     return found or []
 
@@ -218,7 +218,7 @@ def average_buffers(model: nn.Module) -> None:
     Computed in float64, so that what is equal everywhere stays the same to the last bit.
     """
     buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    if launch.processes() == 1 or not buffers:
+    if launch.world_size() == 1 or not buffers:
         return
     flat = torch.cat([buffer.double().cpu().flatten() for buffer in buffers])
     parts = mean(flat).split([buffer.numel() for buffer in buffers])

@@ -54,7 +54,7 @@ class Run:
         """What is told of images that cannot be used; None where they end the run."""
         if self.config.data.on_error == "error":
             return None
-        return Skipped(self.folder.skipped_path(launch.process()), self.log.say)
+        return Skipped(self.folder.skipped_path(launch.rank()), self.log.say)
 
 
 def finished_model(run: Run, step: Step) -> Segmenter:

@@ -150,7 +150,7 @@ def train_step(run: Run, step: Step) -> None:
         recollection.prepare(run, context)
         with torch.no_grad(), run.accelerator.autocast():
             begin_step(run.method, context, OnePass(run, loader, f"step {step.index}, looking at the data"))
-        seed_everything(run.config.seed, step.index, 1 + launch.process())
+        seed_everything(run.config.seed, step.index, 1 + launch.rank())
 
     with switches.compiled(model, teacher) if run.config.train.compile else nullcontext():
         optimise(run, context, loader, saved)

@@ -87,7 +87,7 @@ class Method(ABC):
     ) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, int]]:
         """What distillation compares: logits of student and teacher, on which pixels, and at which size."""
         size = teacher.size_at(self.distill_at)
-        return student.logits, teacher.logits, context.distilled(losses.resize_labels(batch.labels, size)), size
+        return student.logits, teacher.logits, context.distillation_mask(losses.resize_labels(batch.labels, size)), size
 
     @abstractmethod
     def losses(

@@ -34,7 +34,7 @@ class Context:
         """Whether channel 0 is a class that the model learned, or a virtual one whose logit is constant."""
         return self.model.classifier.has_background
 
-    def distilled(self, labels: Tensor) -> Tensor | None:
+    def distillation_mask(self, labels: Tensor) -> Tensor | None:
         """Where the teacher's classes are distilled, as a mask like ``labels`` [B, H, W]; None for everywhere.
 
         A teacher without a background cannot classify pixels of a new class, so these are left out.
