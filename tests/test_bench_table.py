@@ -23,8 +23,8 @@ from sats.bench.summary import Row, summarise
 from sats.bench.sums import data_sums, weights_sums
 from sats.engine.run_folder import RunFolder
 from sats.evaluation.scores import Scores
-from sats.evaluation.spread import Spread, spread
-from sats.words import NOTHING, spread_text
+from sats.evaluation.spread import Spread, spread, spread_text
+from sats.words import NOTHING
 from sweeps import spanned
 
 NUMBERS = ("old", "new", "all", "avg", "hiou")

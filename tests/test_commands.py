@@ -128,7 +128,7 @@ def test_the_place_for_the_scores_is_made_before_anything_is_measured(
     out = tmp_path / "new" / "scores.json"
     assert main(["evaluate", str(finished), "--out", str(out)]) == 0
     assert json.loads(out.read_text())["step"] == 1
-    monkeypatch.setattr("sats.commands.evaluate.scores_of", None)
+    monkeypatch.setattr("sats.api.evaluate", None)
     assert main(["evaluate", str(finished), "--out", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder: name the file to write" in capsys.readouterr().err
     assert main(["evaluate", str(finished), "--out", str(out / "scores.json")]) == 1

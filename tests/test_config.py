@@ -99,7 +99,7 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"broken\.json"):
         read_config(tmp_path / "broken.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(ValueError, match="no run's configuration"):
+    with pytest.raises(ValueError, match="not a run's configuration"):
         read_config(tmp_path / "list.json")
 
 

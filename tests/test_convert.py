@@ -365,7 +365,7 @@ MISTAKES: dict[str, Mistake] = {
         "lists image '../a.jpg', which is not a path below --images",
     ),
     "an absolute path": (coco_runs, coco("images", 0, file_name="/etc/a.jpg"), "which is not a path below --images"),
-    "a Windows path that escapes": (coco_runs, coco("images", 0, file_name="..\\a.jpg"), "no path below --images"),
+    "a Windows path that escapes": (coco_runs, coco("images", 0, file_name="..\\a.jpg"), "not a path below --images"),
     "a hidden image": (
         lambda root, _: coco_runs(root, {".hidden/a": IDS}),
         lambda _: None,
@@ -433,7 +433,7 @@ MISTAKES: dict[str, Mistake] = {
     "negative runs": (
         coco_runs,
         coco("annotations", 0, segmentation={"size": [3, 6], "counts": [-1, 19]}),
-        "no list of",
+        "neither numbers nor COCO",
     ),
     **{
         f"broken runs {text!r}": (

@@ -329,7 +329,7 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         create_run(tmp_path / "run", small())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="no empty folder"):
+    with pytest.raises(ValueError, match="not an empty folder"):
         create_run(tmp_path / "other", small())
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file"):

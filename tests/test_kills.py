@@ -96,13 +96,13 @@ def test_any_name_that_a_file_may_have_can_be_written(length: int, tmp_path: Pat
 
 def test_what_was_set_aside_by_a_dead_process_is_put_back(tmp_path: Path, dead: int) -> None:
     """Killed between the two renames."""
-    ending = f"{dead}@{files.platform.node()}.tmp"
-    for name in (f".model.old.{ending}", f".model.{ending}"):
+    whose = f"{dead}@{files.platform.node()}"
+    for name in (f".model.{whose}.old", f".model.{whose}.tmp", f".other.old.{whose}.tmp"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
     write_text(tmp_path / "a.txt", "text")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.txt", "model"]
-    assert [path.name for path in (tmp_path / "model").iterdir()] == [f".model.old.{ending}"]
+    assert [path.name for path in (tmp_path / "model").iterdir()] == [f".model.{whose}.old"]
 
 
 def test_what_is_replaced_is_never_there_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

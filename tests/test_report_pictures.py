@@ -127,7 +127,7 @@ def test_runs_without_weights_or_data_say_so(trained: dict[str, Path], tmp_path:
     (folder / "config.json").write_text(to_json(gone))
     page = report(tmp_path, folder, images=1)
     assert "There are no pictures" in page.text
-    assert "/not/there is no folder" in page.text
+    assert "/not/there is not a folder" in page.text
 
 
 def test_class_colours_are_those_of_the_pictures(trained: dict[str, Path], tmp_path: Path) -> None:

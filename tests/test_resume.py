@@ -23,6 +23,7 @@ from sats.engine import checkpoint
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder, create_run
 from sats.engine.train import train
+from sats.errors import RunError
 from sats.methods import METHODS as KNOWN
 from sats.methods import Method
 from test_engine import run, same_weights, small
@@ -187,9 +188,16 @@ def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path: Path) -> N
     assert manifest.exists()
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "can't allocate memory"),
+    ],
+)
 def test_a_checkpoint_that_is_only_out_of_reach_is_kept(
-    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings("finetune")
     folder = create_run(tmp_path / "run", config)
@@ -199,7 +207,7 @@ def test_a_checkpoint_that_is_only_out_of_reach_is_kept(
         raise error
 
     monkeypatch.setattr(checkpoint, "sha256", failing)
-    with pytest.raises(type(error)):
+    with pytest.raises(RunError, match=f"{cause}.*Try again; if it stays so, remove that folder"):
         checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)
     monkeypatch.undo()
     saved, problems = checkpoint.load_newest(folder.checkpoints, folder.fingerprint(), 0)

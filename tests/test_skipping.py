@@ -103,7 +103,7 @@ def test_no_copy_with_an_unknown_id_is_ever_read(data: Path) -> None:
     source = CopySource(data / "masks" / "train", (exemplar,), ("background", "cat", "dog"))
     assert source.mask(0).max() == 2
     paint(data / "masks/train/03.png", 3)
-    with pytest.raises(ValueError, match="holds the id 3, which is no class"):
+    with pytest.raises(ValueError, match="holds the id 3, which is not a class"):
         source.mask(0)
 
 

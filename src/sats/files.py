@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from safetensors import SafetensorError
 
@@ -20,10 +20,8 @@ from sats.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STRAY: Final = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)@(?P<machine>.*)\.tmp", re.DOTALL)
-"""The name of what a process writes beside."""
-OUTDATED: Final = ".old"
-"""What is added to a folder's name while another takes its place."""
+STRAY: Final = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)@(?P<machine>.*)\.(?P<kind>tmp|old)", re.DOTALL)
+"""The name of what a process writes beside (tmp), or has set aside while something takes its place (old)."""
 LONGEST: Final = 100
 """Bytes of a name that leave room for number and machine: file systems have 255 in all."""
 LONG_AGO: Final = 24 * 60 * 60.0
@@ -91,8 +89,9 @@ def into_place(beside: Path, final: Path) -> None:
     for path in beside.rglob("*"):
         if path.is_file():
             _sync(path)
-    outdated = _beside(final.with_name(f"{final.name}{OUTDATED}"))
+    outdated = _beside(final, "old")
     if final.exists():
+        os.utime(final)  # so that no other machine takes it for abandoned
         final.rename(outdated)  # to remove it in place would leave it by halves for a while
     beside.rename(final)
     _remove(outdated)
@@ -161,12 +160,12 @@ def _naming(path: Path, beside: Path | None = None) -> Iterator[None]:
 # --- what killed processes leave --------------------------------------------------------------------------------------
 
 
-def _beside(path: Path) -> Path:
-    """The name of this process's own for what will become ``path``; nothing is there."""
+def _beside(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
+    """The name of this process's own for what will become ``path``, or was it; nothing is there."""
     _discard_strays(path.parent)
     name = os.fsencode(path.name)
     short = path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()
-    beside = path.with_name(f".{short}.{os.getpid()}@{platform.node()}.tmp")
+    beside = path.with_name(f".{short}.{os.getpid()}@{platform.node()}.{kind}")
     _remove(beside)  # of a process that had the same number
     return beside
 
@@ -177,16 +176,15 @@ def _discard_strays(folder: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(folder):
             if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray["process"]), stray["machine"]):
-                _put_back_or_remove(Path(entry), stray["name"])
+                _put_back_or_remove(Path(entry), folder / stray["name"], stray["kind"])
 
 
-def _put_back_or_remove(path: Path, name: str) -> None:
+def _put_back_or_remove(stray: Path, final: Path, kind: str) -> None:
     """Put back what `into_place` had set aside and not replaced yet; remove all else."""
-    final = path.with_name(name.removesuffix(OUTDATED))
-    if name.endswith(OUTDATED) and not final.exists():
-        path.rename(final)
+    if kind == "old" and not final.exists():
+        stray.rename(final)
     else:
-        _remove(path)
+        _remove(stray)
 
 
 def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:

@@ -146,7 +146,7 @@ def _tar_members(archive: Path) -> Iterator[Member]:
         assert opened.fileobj is not None  # noqa: S101 (it is open)
         while rest := opened.fileobj.read(CHUNK):  # to its end, where a compressed file has its checksum
             if rest.strip(b"\0"):  # a broken header looks like the end
-                raise tarfile.ReadError("what describes one of its files is broken")
+                raise tarfile.ReadError("what describes one of its files is broken, or something lies behind its end")
 
 
 def _not_plain(archive: Path, name: str) -> str:

@@ -62,6 +62,10 @@ class Unpaired(str):
         problem.images = images
         return problem
 
+    def __reduce__(self) -> tuple[type[Unpaired], tuple[str, int]]:
+        """What a copy is made of."""
+        return Unpaired, (str(self), self.images)
+
 
 @dataclass(frozen=True)
 class Labels:

@@ -12,7 +12,7 @@ from sats.data.source import UNCHANGED
 from sats.types import BACKGROUND, IGNORE, SALIENT, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
     from PIL import Image
@@ -147,11 +147,13 @@ def samples_by_name(
     future: Future,
     background: Background = "count",
     has_background: bool = True,
+    never: Collection[str] = (),
 ) -> Samples:
     """Every image of ``source``, labelled with the channels of ``classes`` (background first) by their names.
 
-    Other classes are background or ignored, the images' own background is measured or ignored; both are ignored for a
-    model that has no background. ValueError if no foreground class is in both.
+    Other classes are background, as those of ``never`` are in any case, or ignored; the images' own background is
+    measured or ignored; all of these are ignored for a model that has no background. ValueError if no foreground class
+    is in both.
     """
     if not {name.casefold() for name in source.classes[BACKGROUND + 1 :]} & {
         name.casefold() for name in classes[BACKGROUND + 1 :]
@@ -162,7 +164,10 @@ def samples_by_name(
         )
     unknown = BACKGROUND if future == "background" and has_background else IGNORE
     own = BACKGROUND if background == "count" and has_background else IGNORE
-    return Samples(source, np.arange(len(source)), channels_by_name(source, classes, unknown, own))
+    table = channels_by_name(source, classes, unknown, own)
+    if has_background:
+        table[[index for index, name in enumerate(source.classes) if name in never]] = BACKGROUND
+    return Samples(source, np.arange(len(source)), table)
 
 
 def channels_by_name(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 VERSION = 1
 KEPT = 2
 MANIFEST = "checkpoint.json"
+MISPLACED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""What the system says where a file is missing, or something else is in its place."""
 RANDOM, BUFFER = "random.", "buffer."
 """What the names of a process's own tensors begin with."""
 
@@ -100,9 +103,9 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
 def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint of ``step`` below ``folder``, and a sentence about each broken one.
 
-    Broken ones are removed, so that they do not take the place of whole ones among the last two. What is only out of
-    reach is not: OSError, MemoryError. ValueError if that is the manifest, or if one has another format, or belongs to
-    another run than the one with the fingerprint ``run``.
+    Broken ones are removed, so that they do not take the place of whole ones among the last two. RunError for one that
+    only cannot be read for now; ValueError if one has another format, or belongs to another run than the one with the
+    fingerprint ``run``.
     """
     problems: list[str] = []
     for path in _newest_first(folder):
@@ -110,9 +113,14 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             continue
         try:
             found = _load(path)
+        except OtherFormatError:
+            raise
         except Exception as error:  # pickle, torch and safetensors have no common one
             if _may_be_whole(error):
-                raise
+                raise RunError(
+                    f"The checkpoint {path} cannot be read ({str(error) or 'there is not enough memory'}). Try again; if it "
+                    "stays so, remove that folder, to go on from an earlier one."
+                ) from error
             problems.append(f"The checkpoint {path} is broken ({error}) and was removed.")
             shutil.rmtree(path)
             continue
@@ -128,7 +136,9 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
 def _may_be_whole(error: Exception) -> bool:
     """Whether this kept a checkpoint from being read, and says nothing of what is in it."""
     cause = error.__cause__ or error  # a ValueError may stand before the system's
-    return isinstance(cause, (OSError, MemoryError, OtherFormatError)) and not isinstance(cause, FileNotFoundError)
+    if isinstance(cause, OSError):
+        return cause.errno not in MISPLACED
+    return isinstance(cause, MemoryError) or "allocate memory" in str(cause)  # torch's own
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from sats.progress import progress_bar
 from sats.types import ALL, BACKGROUND, Background, Future, OnError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     import numpy as np
@@ -55,24 +55,28 @@ def measure_again(predictor: Predictor, model: Path, data: str, split: str, aske
     as in the run. ValueError for what does not go together.
     """
     run = run_of(model)
-    manner = dataclasses.replace(manner_of(run), **{name: value for name, value in asked.items() if value is not None})
     step = step_of(model, run)
-    if run and step is not None and not (data or split):
-        if run.config().extends.checkpoint:
-            refuse_ways_to_measure(asked)
-            return measure_extended(predictor, run, step, manner)
-        if only_its_run_knows(run.config(), manner):
-            return measure_in_run(predictor, run, step, manner)
-    scores = measure(predictor, open_source_of(run, manner, data, split), manner, num_first_of(run))
+    manner = dataclasses.replace(manner_of(run), **{name: value for name, value in asked.items() if value is not None})
+    if run is None or data or split:
+        scores = measure(predictor, open_source_of(run, manner, data, split), manner, num_first_of(run))
+    elif step is not None and run.config().extends.checkpoint:
+        refuse_ways_to_measure(asked)
+        scores = measure_extended(predictor, run, step, manner)
+    elif step is not None and run.config().data.folders:
+        scores = measure_in_run(predictor, run, step, manner)
+    else:
+        source = open_source_of(run, manner)
+        scores = measure(predictor, source, manner, num_first_of(run), never_learned(run.config(), source))
     return scores if step is None else dataclasses.replace(scores, step=step)
 
 
-def only_its_run_knows(config: RunConfig[Method], manner: Manner) -> bool:
-    """Whether the names of the model's classes do not tell how a test image is labelled for it.
-
-    They do not where folders arrive, nor where ``future`` pixels are ignored: classes that no step brings are not.
-    """
-    return bool(config.data.folders or (config.stream.steps and manner.future == "ignore"))
+def never_learned(config: RunConfig[Method], source: Source) -> list[str]:
+    """The classes of ``source`` that no step of the run brings: they are no future ones, but background."""
+    stream = config.stream
+    if not stream.steps or stream.of != "classes":
+        return []
+    learned = {name for step in stream.steps for name in step}
+    return [name for name in source.classes[BACKGROUND + 1 :] if name not in learned]
 
 
 def refuse_ways_to_measure(asked: Mapping[str, Any]) -> None:
@@ -131,12 +135,17 @@ def num_first_of(run: RunFolder | None) -> int:
     return BACKGROUND + 1 + (len(stream.steps[0]) if stream.steps else int(stream.protocol.partition("-")[0]))
 
 
-def measure(predictor: Predictor, source: Source, manner: Manner, num_first: int) -> Scores:
-    """The scores of ``predictor`` on ``source``; its first ``num_first`` classes count as old (0: all)."""
+def measure(
+    predictor: Predictor, source: Source, manner: Manner, num_first: int, never: Collection[str] = ()
+) -> Scores:
+    """The scores of ``predictor`` on ``source``; its first ``num_first`` classes count as old (0: all).
+
+    Those that it ``never`` learns are background.
+    """
     from sats.data.stream import samples_by_name
 
     has_background = predictor.model.classifier.has_background
-    samples = samples_by_name(source, predictor.classes, manner.future, manner.background, has_background)
+    samples = samples_by_name(source, predictor.classes, manner.future, manner.background, has_background, never)
     return measure_on(predictor, samples, manner, num_first)
 
 
@@ -148,8 +157,7 @@ def measure_in_run(predictor: Predictor, run: RunFolder, step: int, manner: Mann
     stream = build_stream(manner.config(run), run.num_steps(), run.domains())
     assert isinstance(stream, Stream)  # noqa: S101 (an extension has no folders that arrive)
     samples = stream.test_samples(stream.steps[step], manner.future, manner.background)
-    scores = measure_on(predictor, samples, manner, stream.num_first)
-    return dataclasses.replace(scores, step=step)
+    return measure_on(predictor, samples, manner, stream.num_first)
 
 
 def measure_extended(predictor: Predictor, run: RunFolder, step: int, manner: Manner) -> Scores:
