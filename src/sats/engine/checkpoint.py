@@ -117,9 +117,10 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             raise
         except Exception as error:  # pickle, torch and safetensors have no common one
             if _may_be_whole(error):
+                cause = str(error) or "there is not enough memory"
                 raise RunError(
-                    f"The checkpoint {path} cannot be read ({str(error) or 'there is not enough memory'}). Try again; if it "
-                    "stays so, remove that folder, to go on from an earlier one."
+                    f"The checkpoint {path} cannot be read ({cause}). Try again; if it stays so, remove that folder, to "
+                    "go on from an earlier one."
                 ) from error
             problems.append(f"The checkpoint {path} is broken ({error}) and was removed.")
             shutil.rmtree(path)
