@@ -119,8 +119,8 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             if _may_be_whole(error):
                 cause = str(error) or "there is not enough memory"
                 raise RunError(
-                    f"The checkpoint {path} cannot be read ({cause}). Try again; if it stays so, remove that folder, to "
-                    "go on from an earlier one."
+                    f"The checkpoint {path} cannot be read ({cause}). Try again; if it stays so, remove that folder "
+                    "to go on from an earlier one."
                 ) from error
             problems.append(f"The checkpoint {path} is broken ({error}) and was removed.")
             shutil.rmtree(path)
