@@ -17,9 +17,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 GREY = "#8a8f98"
-NEAR = 0.06  # of the picture's sides: points whose words would meet
+NEAR, WORD = 0.06, 0.12  # of the picture's sides: points whose words would meet, and the length of a word
 OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f", "plus-frozen": "#d9480f"}
 
 
@@ -48,10 +49,22 @@ def main(scores: Path, out: Path, variants: list[str]) -> None:
         below = any(np.hypot((x - a) / right, (y - b) / top) < NEAR for a, b in placed)
         placed.append((x, y))
         colour = OURS.get(variant, "black" if variant == "joint" else "#0b7285")
-        axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6)
-        where, side = ((-7, -10), "right") if below else ((7, -3), "left")
-        axes.annotate(variant, (x, y), xytext=where, textcoords="offset points", ha=side, fontsize=8, color=colour)
-    axes.set(xlim=(0, right), ylim=(0, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
+        axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6, zorder=6)
+        barred = any(0 < a - x < WORD * right and abs(b - y) < NEAR / 2 * top for a, b in drawn.values())
+        where, side = ((-7, -10), "right") if below else ((-7, -3), "right") if barred else ((7, -3), "left")
+        halo = [withStroke(linewidth=2, foreground="white")]
+        axes.annotate(
+            variant,
+            (x, y),
+            xytext=where,
+            textcoords="offset points",
+            ha=side,
+            fontsize=8,
+            color=colour,
+            path_effects=halo,
+            zorder=5,
+        )
+    axes.set(xlim=(0, right), ylim=(-0.03 * top, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(out)
 
