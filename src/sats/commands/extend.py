@@ -116,7 +116,8 @@ def parse(words: Sequence[str], base: RunConfig[Method]) -> ExtendArguments[Meth
         default=ExtendArguments(run=base),
         prog=f"sats extend MODEL --method {method_name(base.method)}",
         description=f"Add the classes of a folder to a trained model.\n\n{summary}\n\n"
-        "MODEL is a run, a folder that transformers saved, or a hub name. MODEL and\n--data decide the classes and the "
-        "network, so flags for protocol, stream, model\nand memory are refused. --lr and --epochs are those of the one "
-        "step that is\ntrained.\n\n--method NAME chooses another method.",
+        "MODEL is a run, a folder that transformers saved, or a hub name.\n\n"
+        "MODEL and data decide classes and network: flags that say these are refused.\n\n"
+        "Rate and passes (--lr, --epochs) are those of the one step that is trained.\n\n"
+        "--method NAME chooses another method.",
     )
