@@ -32,7 +32,7 @@ def make_zip(path: Path, files: dict[str, bytes]) -> Path:
 
 def make_tar(path: Path, files: dict[str, bytes]) -> Path:
     kinds = {".tgz": "w:gz", ".gz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}
-    with tarfile.open(path, kinds.get(path.suffix, "w")) as archive:  # type: ignore[call-overload]
+    with tarfile.open(path, kinds.get(path.suffix, "w")) as archive:  # type: ignore[call-overload]  # takes literals alone
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)

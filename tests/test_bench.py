@@ -424,10 +424,10 @@ def test_a_terminal_is_drawn_while_more_becomes_known(tmp_path: Path, monkeypatc
 
         @property
         def done(self) -> int:
-            known[f"run {len(known)}"] = Growing()  # type: ignore[assignment]
+            known[f"run {len(known)}"] = Growing()  # type: ignore[assignment]  # as a Progress
             return 1
 
-    known["first"] = Growing()  # type: ignore[assignment]
+    known["first"] = Growing()  # type: ignore[assignment]  # the same
     monkeypatch.setattr("time.monotonic", lambda: 1e9)
     left = pace.seconds_left()
     assert left is not None

@@ -176,6 +176,24 @@ def test_a_method_sees_all_images_before_a_step_also_after_others_have_looked(
         assert state["images"] == step["images"]
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("optimise", r"not enough memory for step 0 \(too much\). Lower --batch-size or --crop"),
+        ("measure", r"not enough memory for measuring step 0 \(too much\). Lower --evaluation.batch-size"),
+    ],
+)
+def test_want_of_memory_says_what_to_lower(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(f"sats.engine.train.{name}", failing)
+    with pytest.raises(RunError, match=message):
+        run(tmp_path / "run", small())
+
+
 def test_two_methods_cannot_have_one_name() -> None:
     class Mine(Finetune, name="a test's own"):
         pass

@@ -33,6 +33,7 @@ from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
 from sats.models import checkpoint
 from sats.types import IGNORE, NOT_LEARNED_YET
+from test_engine import run, small
 
 CITY = ("road", "car", "tree")
 VOC = ("background", "car", "tree")
@@ -174,6 +175,16 @@ def test_flags_that_an_extension_has_no_use_for_are_refused(
         assert main([*words, f"--{flag}", value]) == 2
         assert f"leave out --{flag}." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_only_its_run_knows_are_left_out_and_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run", small("dft"))
+    extend(tmp_path / "run" / "step-0", data, tmp_path / "out", "--classes", "cow")
+    assert "Its rows for classes that it has not learned are left out" in capsys.readouterr().out
+    extend(tmp_path / "run", data, tmp_path / "other", "--classes", "cow")  # its last step has none left
+    assert "Its rows for classes" not in capsys.readouterr().out
 
 
 def test_a_model_without_background_is_measured_on_labelled_pixels_alone(tmp_path: Path) -> None:

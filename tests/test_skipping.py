@@ -125,8 +125,9 @@ def test_more_than_half_of_the_images_without_a_mask_are_no_single_ones(
             mask.rename(mask.with_suffix(ending))
         else:
             mask.unlink()
-    with pytest.raises(DataProblemsError, match=r"is not a PNG|images without a mask"):
+    with pytest.raises(DataProblemsError, match=r"is not a PNG|images without a mask") as told:
         open_folder(data, "train", on_error="skip")
+    assert told.value.__notes__ == [f"Of {IMAGES} images so few are left, {left}, that --on-error skip does not go on."]
 
 
 def test_half_of_the_images_without_a_mask_are_left_out(data: Path) -> None:

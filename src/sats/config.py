@@ -303,6 +303,11 @@ class RunConfig(Generic[MethodT_co]):
     extends: tyro.conf.Suppress[ExtensionConfig] = field(default_factory=ExtensionConfig)
     """What `sats extend` was asked for."""
 
+    @property
+    def measured_crop(self) -> int:
+        """Side of the middle square that is measured, in pixels; 0: whole images."""
+        return self.train.crop if self.evaluation.mode == "crop" else 0
+
     def __post_init__(self) -> None:
         check(self)
 

@@ -20,6 +20,7 @@ from sats.data.index import (
 from sats.data.source import Source
 from sats.errors import unknown
 from sats.types import BACKGROUND, BACKGROUND_NAMES, IGNORE, NOT_LEARNED_YET
+from sats.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -105,9 +106,9 @@ class PairsSource(Source):
         sound = index.sizes[:, 0] > 0
         sound[index.owners[strange]] = False
         found = [*problems, *index.problems, *self._masks_to_fix(pairs, index, strange)]
-        images = len(pairs) + sum(problem.images for problem in problems if isinstance(problem, Unpaired))
-        if found and (on_error == "error" or not sound.any() or 2 * sound.sum() < images):
+        if found and on_error == "error":
             raise DataProblemsError(found, where)
+        _check_left(int(sound.sum()), len(pairs), found, where)
         self.skipped = tuple(map(str, found))
         self._index = index.only(sound)
         used = [pair for pair, is_sound in zip(pairs, sound.tolist(), strict=True) if is_sound]
@@ -173,6 +174,15 @@ class PairsSource(Source):
             height, width = self.size(index)
             cause = f"{path} has {size[1]} x {size[0]} pixels, but had {width} x {height} when it was indexed"
             raise ValueError(f"{cause}: it was changed since, or rotates itself; save it upright and start again.")
+
+
+def _check_left(sound: int, pairs: int, problems: list[str], where: str) -> None:
+    """DataProblemsError where nothing, or less than half, is ``sound`` of all ``pairs`` and the unpaired images."""
+    images = pairs + sum(problem.images for problem in problems if isinstance(problem, Unpaired))
+    if problems and (not sound or 2 * sound < images):
+        error = DataProblemsError(problems, where)
+        error.add_note(f"Of {count(images, 'image')} so few are left, {sound}, that --on-error skip does not go on.")
+        raise error
 
 
 def reduced(size: tuple[int, int], by: int) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
         "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
         "train.resize": (other.train.resize, own.train.resize),
         "evaluation.mode": (other.evaluation.mode, own.evaluation.mode),
-        "the crop that is measured": (_measured_crop(other), _measured_crop(own)),
+        "the crop that is measured": (other.measured_crop, own.measured_crop),
         "data.test_split": (other.data.test_split, own.data.test_split),
         "evaluation.background": (other.evaluation.background, own.evaluation.background),
         "data.void": (other.data.void, own.data.void),
@@ -119,8 +119,3 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
             raise ValueError(
                 f"{source} was made with {name} {theirs!r}, this run has {ours!r}: use the same, or train step 0 anew."
             )
-
-
-def _measured_crop(config: RunConfig[Method]) -> int:
-    """The side of the square of a test image that is measured; 0: all of it."""
-    return config.train.crop if config.evaluation.mode == "crop" else 0

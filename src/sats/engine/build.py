@@ -222,8 +222,7 @@ def workers(config: RunConfig[Method], device: torch.device) -> int:
 
 def evaluation_transform(config: RunConfig[Method]) -> TestTransform:
     """What test images go through."""
-    crop = config.train.crop if config.evaluation.mode == "crop" else 0
-    return TestTransform(resize=config.train.resize, crop=crop)
+    return TestTransform(resize=config.train.resize, crop=config.measured_crop)
 
 
 def first_model(config: RunConfig[Method], stream: Stream | Extension) -> Segmenter:

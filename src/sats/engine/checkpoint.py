@@ -115,7 +115,7 @@ def load_newest(folder: Path, run: str, step: int) -> tuple[Checkpoint | None, l
             found = _load(path)
         except OtherFormatError:
             raise
-        except Exception as error:  # pickle, torch and safetensors have no common one
+        except Exception as error:  # pickle, torch and safetensors have no common one; each is told of
             if _may_be_whole(error):
                 cause = str(error) or "there is not enough memory"
                 raise RunError(

@@ -105,7 +105,7 @@ def manner_of(run: RunFolder | None) -> Manner:
     return Manner(
         future=config.evaluation.future,
         background=config.evaluation.background,
-        crop=config.train.crop if config.evaluation.mode == "crop" else 0,
+        crop=config.measured_crop,
         on_error=config.data.on_error,
     )
 

@@ -81,7 +81,8 @@ def open_and_train(config: RunConfig[Method], folder: RunFolder, accelerator: Ac
             begin(run)
     with watched_workers(f"go on with `sats resume {folder.path}`, or start again with fewer by --workers"):
         if config.extends.checkpoint and not folder.scores():
-            finish_step(run, extension.opened(run))
+            with enough_memory("the model to extend", MEASURE_SMALLER):
+                finish_step(run, extension.opened(run))
             processes.wait()  # the others go on from what the main process wrote
         for step in run.stream.steps[len(folder.scores()) :]:
             with enough_memory(f"step {step.index}", TRAIN_SMALLER):
