@@ -12,8 +12,8 @@ A comment in a page says what the table below it shows, and this rewrites that t
 The first line names the folder below benchmarks/real and the columns beside all, old, new and hIoU; ``only KEY=VALUE``
 takes the cells with that setting alone, ``bold`` marks the best of each column, upper bounds aside. Each further line
 is a row: a variant, settings that its cells must have, and what the row is called, in one or more columns. Figures are
-means over cells, with the standard deviation where there are several. An iteration is in seconds, that of the fastest
-cell: others had more beside them.
+means over cells, with the standard deviation where there are several. An iteration (``iteration``) is in seconds, or
+(``relative``) in those of fine-tuning, that of the fastest cell: others had more beside them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCORES = Path(__file__).parent
 BLOCK = re.compile(r"(?P<comment><!-- scores: (?P<head>.+)\n(?P<rows>(?:.+\n)+)-->\n)(?P<table>(?:\n?\|.*\n)*)")
 FIGURES = {"all": "all", "old": "old", "new": "new", "hIoU": "hiou", "avg": "avg", "forgot": "forgetting"}
 ALWAYS = ("all", "old", "new", "hIoU")
-UPPER = "joint"
+UPPER, LOWER = "joint", "finetune"
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,14 @@ def make_table(head: str, lines: list[str], titles: list[str]) -> str:
     if "bold" in words:
         figures = {name: marked(name, rows, values) for name, values in figures.items()}
     counts = [[str(len(every))] if "n" in words else [] for every in found]
-    seconds = [[fastest(every)] if "iteration" in words else [] for every in found]
+    timed = "iteration" in words or "relative" in words
+    unit = fastest(cells_of(Row(LOWER, {}, ()), cells)) if "relative" in words else 1.0
+    seconds = [[f"{fastest(every) / unit:.2f}"] if timed else [] for every in found]
     body = [
         [*row.names, *count, *(figures[name][index][1] for name in columns), *time]
         for index, (row, count, time) in enumerate(zip(rows, counts, seconds, strict=True))
     ]
-    header = [*titles, *(["n"] if "n" in words else []), *columns, *(["iteration"] if "iteration" in words else [])]
+    header = [*titles, *(["n"] if "n" in words else []), *columns, *(["iteration"] if timed else [])]
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, ["---"] * len(header), *body))
 
 
@@ -102,10 +104,9 @@ def marked(name: str, rows: list[Row], values: list[tuple[float | None, str]]) -
     ]
 
 
-def fastest(cells: list[dict[str, Any]]) -> str:
+def fastest(cells: list[dict[str, Any]]) -> float:
     """Seconds of an iteration of the fastest cell."""
-    known = [cell["seconds_per_iteration"] for cell in cells if cell["seconds_per_iteration"]]
-    return f"{min(known):.2f}" if known else "-"
+    return min(cell["seconds_per_iteration"] for cell in cells)
 
 
 def filled(page: str) -> str:
