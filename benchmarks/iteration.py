@@ -75,19 +75,21 @@ def make_model(name: str, num_old: int) -> Segmenter:
     return Segmenter(UperNetForSemanticSegmentation(upernet_config(backbone, num_old)), names)
 
 
-def make_batch(step: Step, size: int, count: int) -> Batch:
+def make_batch(step: Step, size: int, count: int, device: torch.device | str = "cpu") -> Batch:
     """Noise, with blocks of background and of the step's classes; some background is salient."""
     side = -(-size // CELL)
     blocks = torch.randint(step.first_new - step.num_new, step.num_seen, (count, side, side))
     labels = torch.where(blocks < step.first_new, BACKGROUND, blocks)
     labels = labels.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)[:, :size, :size].contiguous()
-    return Batch(torch.randn(count, 3, size, size), labels, (torch.rand(labels.shape) < 0.3) & (labels == BACKGROUND))
+    salient = (torch.rand(labels.shape) < 0.3) & (labels == BACKGROUND)
+    return Batch(torch.randn(count, 3, size, size).to(device), labels.to(device), salient.to(device))
 
 
-def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
-    """The method in step 1, with what its step 0 leaves behind."""
+def make_learner(method: Method, arguments: argparse.Namespace, accelerator: Accelerator | None = None) -> Learner:
+    """The method in step 1, with what its step 0 leaves behind; on the CPU, or where the ``accelerator`` is."""
     torch.manual_seed(0)
-    accelerator = Accelerator(cpu=True)
+    accelerator = accelerator or Accelerator(cpu=True)
+    device = accelerator.device
     old = OLD[arguments.classes]
     steps = Step(0, 0, old, num_future=arguments.classes - old), Step(1, old, arguments.classes - old)
     run = Run(
@@ -97,10 +99,10 @@ def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
         accelerator,
         Log(Path("nowhere"), quiet=True),
     )
-    model = make_model(arguments.model, old)
+    model = make_model(arguments.model, old).to(device)
     prepare_model(method, model.train(), steps[0])
     first = Context(steps[0], model, None, {})
-    small = make_batch(steps[0], arguments.size, 2)
+    small = make_batch(steps[0], arguments.size, 2, device)
     with torch.no_grad():
         begin_step(method, first, [])
     if method.step0_key() != METHODS["finetune"]().step0_key():
@@ -109,13 +111,13 @@ def make_learner(method: Method, arguments: argparse.Namespace) -> Learner:
         method.end_step(first, [])
     teacher = model.frozen_copy() if needs_teacher(method, steps[1]) else None
     model.grow(steps[1], [f"new {index}" for index in range(steps[1].num_new)], method.init)
-    prepare_model(method, model.train(), steps[1])
+    prepare_model(method, model.to(device).train(), steps[1])
     context = Context(steps[1], model, teacher, first.state)
     with torch.no_grad():
-        begin_step(method, context, [make_batch(steps[1], arguments.size, 2)])
+        begin_step(method, context, [make_batch(steps[1], arguments.size, 2, device)])
         if method.feature_replay.weight:
             for step in steps:
-                keep_features(method.feature_replay, context, [make_batch(step, arguments.size, 2)], step)
+                keep_features(method.feature_replay, context, [make_batch(step, arguments.size, 2, device)], step)
     return learner_of(run, context)
 
 

@@ -1,11 +1,12 @@
 """How far runs on the same test images differ, with intervals: a paired bootstrap over images.
 
-    python benchmarks/real/paired.py runs/ccp [--base sats] [--only order_seed=1] [--json FILE]
+    python benchmarks/real/paired.py benchmarks/real/ccp/counts [--runs runs/ccp] [--base sats] [--only order_seed=1]
 
-``runs/ccp`` is what ``sats bench`` wrote. Each finished run's last model sees the test images once more; of each image
-its hits, true and predicted pixels of each class are kept in ``runs/ccp/paired``. Then, for each other variant, the
-difference to the base at the same points of the grid, in points of mIoU, mean over the points; and the interval that
-holds 95% of 2,000 samples of the test images, the same for both. Images are not the only chance: a run has a seed, too.
+Of each test image the folder of counts has the hits, true and predicted pixels of each class, a file for each run.
+Those of ``--runs``, which ``sats bench`` wrote, are counted and added: each finished run's last model sees the test
+images once more. Then, for each other variant, the difference to the base at the same points of the grid, in points of
+mIoU, mean over the points; and the interval that holds 95% of 2,000 samples of the test images, the same for both.
+Images are not the only chance: a run has a seed, too. ``--json FILE`` keeps the intervals.
 """
 
 from __future__ import annotations
@@ -32,28 +33,26 @@ from sats.progress import progress_bar
 
 FIGURES = ("all", "old", "new", "hiou")
 SAMPLES = 2000
-Counts = NDArray[np.int64]
+Counts = NDArray[np.int32]
 """[images, 3, classes]: hits, true and predicted pixels."""
 
 
-def counts_of(path: Path) -> tuple[Counts, int]:
-    """Counts of each test image by the last model of the run in ``path``; and how many classes are step 0's."""
-    run = sats.read_run(path)
-    stream = open_stream(run.config, open_run(path))
-    kept = path.parent / "paired" / f"{path.name}.npz"
-    if kept.exists():
-        return np.load(kept)["counts"], stream.num_first
-    predictor = run.model()
-    samples = measured_on(run.config, stream, stream.steps[-1])
-    batches = EvaluationBatches(samples, build.evaluation_transform(run.config), 1, 0, torch.device("cpu"))
+def count(run: Path, folder: Path) -> None:
+    """Count each test image by the last model of a run, unless that is done or the run is not."""
+    kept = folder / f"{run.name}.npz"
+    opened = sats.read_run(run)
+    if kept.exists() or len(opened.scores) < max(1, len(opened.steps)):
+        return
+    stream = open_stream(opened.config, open_run(run))
+    predictor = opened.model()
+    samples = measured_on(opened.config, stream, stream.steps[-1])
+    batches = EvaluationBatches(samples, build.evaluation_transform(opened.config), 1, 0, predictor.device)
     images = []
-    for batch in progress_bar(batches, path.name, len(batches)):
+    for batch in progress_bar(batches, run.name, len(batches)):
         matrix = confusion_matrix(predictor.model, [batch], predictor.method.scores)
         images.append(torch.stack([matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)]))
-    counts = torch.stack(images).numpy()
-    kept.parent.mkdir(exist_ok=True)
-    np.savez_compressed(kept, counts=counts)
-    return counts, stream.num_first
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(kept, counts=torch.stack(images).numpy().astype(np.int32), num_first=stream.num_first)
 
 
 def figures_of(counts: Counts, num_first: int, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -68,23 +67,25 @@ def figures_of(counts: Counts, num_first: int, weights: NDArray[np.float64]) -> 
 def main() -> None:
     """Count, sample, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("counts", type=Path)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--base", default="sats")
     parser.add_argument("--only", default="", help="runs whose name has this after the variant's")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    for path in sorted(arguments.runs.glob("*/config.json")) if arguments.runs else ():
+        count(path.parent, arguments.counts)
     found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
-    for path in sorted(arguments.folder.glob("*/config.json")):
-        variant, _, point = path.parent.name.partition(",")
-        run = sats.read_run(path.parent)
-        if arguments.only not in point or len(run.scores) < max(1, len(run.steps)):
+    for path in sorted(arguments.counts.glob("*.npz")):
+        variant, _, point = path.stem.partition(",")
+        if arguments.only not in point:
             continue
-        counts, num_first = counts_of(path.parent)
-        images = len(counts)
+        kept = np.load(path)
+        images = len(kept["counts"])
         samples = np.random.default_rng(0).multinomial(images, [1 / images] * images, SAMPLES)
         weights = np.concatenate([np.ones((1, images)), samples])  # the first are the test images as they are
-        found[variant, point] = figures_of(counts, num_first, weights)
+        found[variant, point] = figures_of(kept["counts"], int(kept["num_first"]), weights)
     rows = []
     for variant in sorted({variant for variant, _ in found} - {arguments.base}):
         points = [point for other, point in found if other == variant and (arguments.base, point) in found]

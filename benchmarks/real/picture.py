@@ -2,7 +2,8 @@
 
     python benchmarks/real/picture.py benchmarks/real/ccp/scores docs/figures/ccp.png [VARIANT ...]
 
-The first is what ``sats bench --scores`` keeps; without variants, those that have the most cells are drawn.
+The first is what ``sats bench --scores`` keeps, or with + the names of several such folders beside each other; without
+variants, those that have the most cells are drawn. A cell of a class order that some of them lack is left out.
 """
 
 from __future__ import annotations
@@ -24,21 +25,24 @@ NEAR, WORD = 0.06, 0.12  # of the picture's sides: points whose words would meet
 OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f", "plus-frozen": "#d9480f"}
 
 
-def points(scores: Path, variants: list[str]) -> dict[str, tuple[float, float]]:
-    """Old and new mIoU in percent, by variant."""
-    found = defaultdict(list)
-    for path in sorted(scores.glob("*.json")):
+def points(folders: list[Path], variants: list[str]) -> dict[str, tuple[float, float]]:
+    """Old and new mIoU in percent, by variant: means over what all variants were run on."""
+    found: dict[str, list[tuple[str, list[float]]]] = defaultdict(list)
+    for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
-        found[cell["variant"]].append([100 * cell["figures"][name] for name in ("old", "new")])
+        figures = [100 * cell["figures"][name] for name in ("old", "new")]
+        found[cell["variant"]].append((str(cell["values"]), figures))
     most = max(map(len, found.values()))
     drawn = variants or [variant for variant, cells in found.items() if len(cells) == most]
-    means = {variant: np.mean(found[variant], axis=0) for variant in drawn}
+    everywhere = set.intersection(*({where for where, _ in found[variant]} for variant in drawn))
+    means = {name: np.mean([two for where, two in found[name] if where in everywhere], axis=0) for name in drawn}
     return {variant: (float(old), float(new)) for variant, (old, new) in means.items()}
 
 
-def main(scores: Path, out: Path, variants: list[str]) -> None:
+def main(scores: str, out: Path, variants: list[str]) -> None:
     """Draw."""
-    drawn = points(scores, variants)
+    first, *others = scores.split("+")
+    drawn = points([Path(first), *(Path(first).with_name(name) for name in others)], variants)
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained", dpi=130)
     right, top = (1.12 * max(values) for values in zip(*drawn.values(), strict=True))
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
@@ -70,4 +74,4 @@ def main(scores: Path, out: Path, variants: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

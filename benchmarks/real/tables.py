@@ -9,11 +9,12 @@ A comment in a page says what the table below it shows, and this rewrites that t
     mib stream.order_seed=13 | `mib`, one order
     -->
 
-The first line names the folder below benchmarks/real and the columns beside all, old, new and hIoU; ``only KEY=VALUE``
-takes the cells with that setting alone, ``bold`` marks the best of each column, upper bounds aside. Each further line
-is a row: a variant, settings that its cells must have, and what the row is called, in one or more columns. Figures are
-means over cells, with the standard deviation where there are several. An iteration (``iteration``) is in seconds, or
-(``relative``) in those of fine-tuning, that of the fastest cell: others had more beside them.
+The first line names the folder below benchmarks/real, or several with + between them, and the columns beside all, old,
+new and hIoU; ``KEY=VALUE`` or ``KEY=VALUE,VALUE`` takes the cells with these settings alone, ``bold`` marks the best of
+each column, upper bounds aside. Each further line is a row: a variant, settings that its cells must have, and what the
+row is called, in one or more columns. Figures are means over cells, with the standard deviation where there are
+several. An iteration (``iteration``) is in seconds, or (``relative``) in those of fine-tuning, that of the fastest cell
+of the first folder: others had more beside them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def cells_of(row: Row, cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = [
         cell
         for cell in cells
-        if cell["variant"] == row.variant and all(str(cell["values"].get(k)) == v for k, v in row.settings.items())
+        if cell["variant"] == row.variant
+        and all(str(cell["values"].get(k)) in v.split(",") for k, v in row.settings.items())
     ]
     if not found:
         raise ValueError(f"No scores are kept of {row.variant} {row.settings}.")
@@ -76,7 +78,7 @@ def make_table(head: str, lines: list[str], titles: list[str]) -> str:
     folder, *words = head.split()
     only = dict(word.split("=", 1) for word in words if "=" in word)
     columns = [*ALWAYS, *(word for word in words if word in FIGURES)]
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((SCORES / folder).glob("*.json"))]
+    cells = [cell for name in folder.split("+") for cell in kept(name)]
     rows = [read_row(line, only) for line in lines]
     found = [cells_of(row, cells) for row in rows]
     figures = {name: [shown([c["figures"][FIGURES[name]] for c in every]) for every in found] for name in columns}
@@ -84,14 +86,27 @@ def make_table(head: str, lines: list[str], titles: list[str]) -> str:
         figures = {name: marked(name, rows, values) for name, values in figures.items()}
     counts = [[str(len(every))] if "n" in words else [] for every in found]
     timed = "iteration" in words or "relative" in words
-    unit = fastest(cells_of(Row(LOWER, {}, ()), cells)) if "relative" in words else 1.0
-    seconds = [[f"{fastest(every) / unit:.2f}"] if timed else [] for every in found]
+    seconds = [[took(row, kept(folder.split("+")[0]), "relative" in words)] if timed else [] for row in rows]
     body = [
         [*row.names, *count, *(figures[name][index][1] for name in columns), *time]
         for index, (row, count, time) in enumerate(zip(rows, counts, seconds, strict=True))
     ]
     header = [*titles, *(["n"] if "n" in words else []), *columns, *(["iteration"] if timed else [])]
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, ["---"] * len(header), *body))
+
+
+def kept(folder: str) -> list[dict[str, Any]]:
+    """The cells whose scores are in a folder."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((SCORES / folder).glob("*.json"))]
+
+
+def took(row: Row, cells: list[dict[str, Any]], relative: bool) -> str:
+    """What an iteration of a row's cells takes, in seconds or ``relative`` to fine-tuning; "-": they ran elsewhere."""
+    try:
+        own = fastest(cells_of(row, cells))
+    except ValueError:
+        return "-"
+    return f"{own / (fastest(cells_of(Row(LOWER, {}, ()), cells)) if relative else 1):.2f}"
 
 
 def marked(name: str, rows: list[Row], values: list[tuple[float | None, str]]) -> list[tuple[float | None, str]]:
