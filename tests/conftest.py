@@ -17,6 +17,7 @@ from sats.engine import runtime
 
 runtime.prepare()  # before torch is loaded, as the command does
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # runs are compared to the last bit, which a GPU does not promise
 for _name in ("CI", "FORCE_COLOR"):  # a test says itself whether somebody watches a terminal
     os.environ.pop(_name, None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore Ctrl-C

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from sats import losses
-from sats.losses import enlarged
+from sats.losses import enlarged, portions
 from sats.losses.classification import one_hot
+from sats.losses.portions import Portion
 from sats.losses.recomputation import settled
 from sats.types import IGNORE
 
-B, C, K, H, W = 2, 6, 4, 5, 7
+B, C, K, H, W = 3, 6, 4, 5, 7
 
 
 def plain_unbiased(logits: Tensor, target: Tensor, num_old: int) -> Tensor:
@@ -68,9 +69,19 @@ def test_a_gradient_of_the_gradient_is_refused() -> None:
             torch.autograd.grad(loss, logits, create_graph=True)
 
 
-@pytest.fixture(params=[1, C * W, 3 * C * W, 10**6], ids=["below a row", "rows", "some rows", "whole images"])
+PORTIONS = {
+    "below a row": Portion(1, 0),
+    "rows": Portion(C * W, 0),
+    "some rows": Portion(3 * C * W, 0),
+    "whole images": Portion(10**6, 0),
+    "images together": Portion(10**6, 10**6),
+    "as many as fit": Portion(2 * C * H * W, 2 * C * H * W),
+}
+
+
+@pytest.fixture(params=PORTIONS.values(), ids=PORTIONS)
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(enlarged.AT_ONCE, "cpu", request.param)
+    monkeypatch.setitem(portions.LOGITS, "cpu", request.param)
 
 
 def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,22 +196,32 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 @settings(max_examples=60, deadline=None)
-@given(low=SIZES, high=SIZES, at_once=st.sampled_from([1, 100, 2**19]), seed=st.integers(0, 99))
+@given(
+    low=SIZES,
+    high=SIZES,
+    at_once=st.sampled_from([1, 100, 500, 2**19]),
+    images=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
 def test_enlarged_logits_are_those_of_interpolate(
-    low: tuple[int, int], high: tuple[int, int], at_once: int, seed: int
+    low: tuple[int, int], high: tuple[int, int], at_once: int, images: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    logits = torch.randn(1, 3, *low, dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(3, 3, *low, dtype=torch.float64, requires_grad=True)
     whole = functional.interpolate(logits, size=high, mode="bilinear", align_corners=False)
     weights = torch.randn_like(whole)
     (expected,) = torch.autograd.grad(whole, logits, weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(enlarged.AT_ONCE, "cpu", at_once)
-        (image,) = enlarged.enlarged(logits, high)
-        for rows in image.pieces():
-            torch.testing.assert_close(image.read(rows), whole[0, :, rows].detach())
-            image.add(rows, weights[0, :, rows])
-    torch.testing.assert_close(image.gradient(), expected[0])
+        patch.setitem(portions.LOGITS, "cpu", Portion(at_once, images * 3 * high[0] * high[1]))
+        for large in enlarged.enlarged(logits, high):
+            channels = torch.zeros_like(whole)
+            for rows in large.pieces():
+                read = large.read(rows)
+                for channel, values in enumerate(read):
+                    large.put(values, channels[:, channel], rows)
+                large.add(rows, torch.stack([large.part(weights[:, channel], rows) for channel in range(3)]))
+            torch.testing.assert_close(channels[large.images], whole[large.images].detach())
+            torch.testing.assert_close(large.gradient(), expected[large.images])
 
 
 LOSSES = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sats import losses
-from sats.losses.rows import Rows, as_rows
+from sats.losses import portions
+from sats.losses.portions import ROWS, Portion
+from sats.losses.rows import Queries, as_rows
 from sats.types import BACKGROUND, IGNORE, AttentionTap, Pooling
 
 Golden = dict[str, Tensor]
@@ -219,7 +223,7 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, mo
     new, old, labels = random_tap((6, 5), 7), random_tap((6, 5), 7), torch.randint(0, 4, (4, 24, 20))
     results = []
     for rows in (2**24, 4 * 3 * 7 * 4):  # all at once; four queries at a time
-        monkeypatch.setattr("sats.losses.rows.ROWS_AT_ONCE", rows)
+        monkeypatch.setitem(ROWS, "cpu", Portion(rows, 0))
         query = new.query.clone().requires_grad_()
         tap = AttentionTap(query, new.key, new.scaling, None, new.grid)
         value = losses.attention_transfer([tap], [old], labels, pooling)
@@ -229,11 +233,12 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, mo
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("pooling", ["class", "global", "class-pair", "none"])
 def test_images_taken_together_as_on_a_gpu_give_the_same_as_one_by_one(
-    pooling: Pooling, monkeypatch: pytest.MonkeyPatch
+    pooling: Pooling, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where images want different numbers of queries, and where there is a mask."""
+    """Also where images want different numbers of queries, where there is a mask, and where nothing is asked."""
     torch.manual_seed(0)
     new, old = (dataclasses.replace(random_tap((6, 5), 30), key_grid=(6, 5)) for _ in range(2))
     mask = torch.randn(1, 3, 30, 30)
@@ -241,26 +246,51 @@ def test_images_taken_together_as_on_a_gpu_give_the_same_as_one_by_one(
     labels = torch.randint(0, 4, (4, 6, 5))
     labels[1], labels[2, 1:] = 0, 255
     alone = losses.attention_transfer([new], [old], labels, pooling)
-    monkeypatch.setattr(Rows, "together", lambda *_: 3)
-    close(losses.attention_transfer([new], [old], labels, pooling), alone)
-    close(alone, losses.attention_transfer([new.rows()], [old.rows()], labels, pooling, [(6, 5)], [(6, 5)]))
+    expected = gradient(lambda tap: losses.attention_transfer([tap], [old], labels, pooling), new)
+    monkeypatch.setitem(ROWS, "cpu", Portion(2**24, 3 * 3 * 30 * 30))
+    if not asked:
+        monkeypatch.setattr(portions, "ASKED", set())
+        monkeypatch.setattr(torch, "unique", None)  # nor is anything else
+    together = partial(losses.attention_transfer, labels=labels, pooling=pooling, num_classes=6)
+    close(together([new], [old]), alone)
+    close(together([new.rows()], [old.rows()], grids=[(6, 5)], key_grids=[(6, 5)]), alone)
+    close(gradient(lambda tap: together([tap], [old]), new), expected)
+    monkeypatch.setitem(ROWS, "cpu", Portion(7 * 3 * 30 * 3, 3 * 3 * 30 * 30))  # and in pieces
+    close(gradient(lambda tap: together([tap], [old]), new), expected)
+
+
+def gradient(loss: Callable[[AttentionTap], torch.Tensor], tap: AttentionTap) -> torch.Tensor:
+    """Of a loss in the queries of a tap."""
+    query = tap.query.clone().requires_grad_()
+    (found,) = torch.autograd.grad(loss(dataclasses.replace(tap, query=query)), query)
+    return found
+
+
+def indices(pieces: list[Queries]) -> list[int]:
+    """The queries of one image, in a single piece of its own."""
+    (piece,) = pieces
+    assert isinstance(piece, Tensor)
+    return [int(index) for index in piece[0]]
 
 
 def test_only_rows_of_regions_are_computed() -> None:
     rows = as_rows(random_tap((6, 5), 7), None, None)
     wanted = torch.zeros(4, 30, dtype=torch.bool)
     wanted[0, 3], wanted[2, 7:9] = True, True
+    cpu = torch.device("cpu")
     parts = zip(rows.split(1), wanted.split(1), strict=True)
-    assert [part.pieces(some)[0].tolist() for part, some in parts] == [[[3]], [[]], [[7, 8]], [[]]]
-    (both,) = rows.pieces(wanted)
+    assert [indices(part.pieces(some, cpu)) for part, some in parts] == [[3], [], [7, 8], []]
+    (both,) = rows.pieces(wanted, cpu)
+    assert isinstance(both, torch.Tensor)
     assert both[:, 0].tolist()[::2] == [3, 7]
     assert both.shape == (4, 2)
+    assert rows.pieces(wanted, torch.device("cuda")) == [slice(0, 30)]
 
 
 def test_a_processor_takes_one_image_a_gpu_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = as_rows(random_tap((6, 5), 7), None, None)
     assert rows.together(torch.device("cpu")) == 1
-    monkeypatch.setattr("sats.losses.rows.ROWS_AT_ONCE", 3 * 30 * 7 * 2)
+    monkeypatch.setattr("sats.losses.portions.ROWS_ELSEWHERE", Portion(1, 3 * 30 * 7 * 2))
     assert rows.together(torch.device("cuda")) == 2
 
 

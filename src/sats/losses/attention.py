@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from sats.losses.portions import may_be_asked
 from sats.losses.recomputation import recomputed, settled
 from sats.losses.regions import class_members, class_regions, foreground, resize_labels
 from sats.losses.rows import as_rows
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from sats.losses.rows import Rows
+    from sats.losses.rows import Queries, Rows
     from sats.types import AttentionTap, Pooling
 
 
@@ -29,13 +30,15 @@ def attention_transfer(
     pooling: Pooling = "class",
     grids: Sequence[tuple[int, int]] | None = None,
     key_grids: Sequence[tuple[int, int]] | None = None,
+    num_classes: int | None = None,
 ) -> Tensor:
     """SAT (SATS, section 3.3): L2 distance between pooled attention rows of student and teacher; a scalar.
 
     ``attentions`` and ``old_attentions`` hold one entry for each block, either a tap or a full map
     [B, heads, Q, K] softmaxed over keys; ``labels`` [B, H, W] of channels or IGNORE give the regions, at any
     resolution. ``grids`` names the (h, w) of the queries of each full map and ``key_grids`` that of its keys, square
-    if left out; taps know theirs.
+    if left out; taps know theirs. ``num_classes`` says which channels ``labels`` may name, so that a GPU need not be
+    asked, and stand still meanwhile; the value is the same.
 
     ``pooling`` is "class" (the method: rows averaged over each foreground class's region; mean over heads, over
     the classes an image holds, over the batch, an image without any counting 0), "global" (rows averaged
@@ -51,14 +54,18 @@ def attention_transfer(
     wanted = zip(grids or unknown, key_grids or unknown, strict=True)
     with torch.autocast(labels.device.type, enabled=False):  # small differences of small numbers: float32
         distances = [
-            _block_transfer(as_rows(attention, *sides), as_rows(old_attention, *sides), labels, pooling)
+            _block_transfer(as_rows(attention, *sides), as_rows(old_attention, *sides), labels, pooling, num_classes)
             for attention, old_attention, sides in zip(attentions, old_attentions, wanted, strict=True)
         ]
     return torch.stack(distances).mean()
 
 
 def feature_transfer(
-    features: Sequence[Tensor], old_features: Sequence[Tensor], labels: Tensor, pooling: Pooling = "class"
+    features: Sequence[Tensor],
+    old_features: Sequence[Tensor],
+    labels: Tensor,
+    pooling: Pooling = "class",
+    num_classes: int | None = None,
 ) -> Tensor:
     """The same distance between pooled *features*, SATS's ablation for models without attention; a scalar.
 
@@ -70,7 +77,7 @@ def feature_transfer(
     places = [feature.flatten(2).transpose(1, 2)[:, None] for feature in features]
     old_places = [feature.flatten(2).transpose(1, 2)[:, None] for feature in old_features]
     grids = [(feature.shape[2], feature.shape[3]) for feature in features]
-    return attention_transfer(places, old_places, labels, pooling, grids)
+    return attention_transfer(places, old_places, labels, pooling, grids, num_classes=num_classes)
 
 
 def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,10 +89,10 @@ def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows = as_rows(tap, None, None)
     resized = resize_labels(labels, rows.grid)
     weights = class_regions(resized)[0]
-    return _pooled(rows, weights, rows.pieces(weights.any(dim=1))), foreground(resized)
+    return _pooled(rows, weights, rows.pieces(weights.any(dim=1), labels.device)), foreground(resized)
 
 
-def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling) -> Tensor:
+def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling, num_classes: int | None) -> Tensor:
     if rows.shape[2] != math.prod(rows.grid):
         raise ValueError(
             f"The attention map has {rows.shape[2]} queries, its grid {rows.grid} has {math.prod(rows.grid)}: "
@@ -94,8 +101,9 @@ def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling
     if pooling == "none":
         return _rowwise_distance(rows, old_rows, labels.device)
     resized = resize_labels(labels, rows.grid)
-    weights, present = _one_region(resized) if pooling == "global" else class_regions(resized)
-    pairs = _key_members(rows, labels, resized) if pooling == "class-pair" else None
+    classes = foreground(resized, num_classes)
+    weights, present = _one_region(resized) if pooling == "global" else class_regions(resized, classes)
+    pairs = _key_members(rows, labels, classes) if pooling == "class-pair" else None
     images = rows.together(labels.device)
     parts = zip(*(every.split(images) for every in (rows, old_rows, weights, present)), strict=True)
     distances = [
@@ -107,9 +115,10 @@ def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling
 
 def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pairs: Tensor | None) -> Tensor:
     """The mean distance over the classes that each image holds, [B]; 0 where it holds none."""
-    held = present.any(dim=0)
-    weights, present = weights[:, held], present[:, held]
-    queries = rows.pieces(weights.any(dim=1))
+    if may_be_asked(present.device):
+        held = present.any(dim=0)
+        weights, present = weights[:, held], present[:, held]
+    queries = rows.pieces(weights.any(dim=1), weights.device)
     with torch.no_grad():
         old_pooled = _pooled(old_rows, weights, queries)
 
@@ -124,8 +133,8 @@ def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pai
     return settled(from_old, rows.tensors)
 
 
-def _key_members(rows: Rows, labels: Tensor, resized: Tensor) -> Tensor:
-    """Which keys belong to each region of the queries' labels ``resized``, as zeros and ones: [B, 1, K, R].
+def _key_members(rows: Rows, labels: Tensor, classes: Tensor) -> Tensor:
+    """Which keys belong to each of the ``classes`` [R] of the queries, as zeros and ones: [B, 1, K, R].
 
     Keys that lie on no grid, class and register tokens, belong to none.
     """
@@ -134,7 +143,7 @@ def _key_members(rows: Rows, labels: Tensor, resized: Tensor) -> Tensor:
             f"Class-pair pooling needs the grid of the {rows.shape[3]} keys, and this model's lie on none, "
             f"or not on {rows.key_grid}: take another pooling."
         )
-    members = class_members(resize_labels(labels, rows.key_grid), foreground(resized))
+    members = class_members(resize_labels(labels, rows.key_grid), classes)
     return functional.pad(members.float().transpose(1, 2)[:, None], (0, 0, rows.key_prefix, 0))
 
 
@@ -145,7 +154,7 @@ def _one_region(labels: Tensor) -> tuple[Tensor, Tensor]:
     return weights, torch.ones(batch, 1, dtype=torch.bool, device=labels.device)
 
 
-def _pooled(rows: Rows, weights: Tensor, queries: Sequence[Tensor]) -> Tensor:
+def _pooled(rows: Rows, weights: Tensor, queries: Sequence[Queries]) -> Tensor:
     """Rows averaged by region, [B, heads, R, K]; ``weights`` [B, R, Q] are 0 for all but the ``queries``.
 
     Of several pieces there is never more than one at a time: in backward they are computed again.
@@ -156,18 +165,20 @@ def _pooled(rows: Rows, weights: Tensor, queries: Sequence[Tensor]) -> Tensor:
     return torch.stack(pieces).sum(dim=0)
 
 
-def _pooled_piece(rows: Rows, weights: Tensor, queries: Tensor) -> Tensor:
-    shares = weights.gather(2, queries[:, None].expand(-1, weights.shape[1], -1))
+def _pooled_piece(rows: Rows, weights: Tensor, queries: Queries) -> Tensor:
+    if isinstance(queries, slice):
+        shares = weights[:, :, queries]
+    else:
+        shares = weights.gather(2, queries[:, None].expand(-1, weights.shape[1], -1))
     return shares[:, None] @ rows.read(queries)
 
 
 def _rowwise_distance(rows: Rows, old_rows: Rows, device: torch.device) -> Tensor:
     """The mean over batch, heads and queries of the distance between single rows."""
-    every = torch.ones(rows.shape[0], rows.shape[2], dtype=torch.bool, device=device)
-    pieces = [recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(every)]
+    pieces = [recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(None, device)]
     return torch.cat(pieces, dim=2).mean()
 
 
-def _distance_piece(rows: Rows, old_rows: Rows, queries: Tensor) -> Tensor:
+def _distance_piece(rows: Rows, old_rows: Rows, queries: Queries) -> Tensor:
     distance: Tensor = torch.linalg.vector_norm(rows.read(queries) - old_rows.read(queries), dim=3)
     return distance

@@ -1,6 +1,6 @@
-"""Losses of logits, a piece at a time: nothing of all channels at full resolution is ever made.
+"""Losses of logits, a piece at a time: nothing of all channels at full resolution is ever made of a whole batch.
 
-A piece fits into a processor's cache. What is computed of it is forgotten with it.
+A piece fits into a processor's cache, or keeps a GPU busy. What is computed of it is forgotten with it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import torch
 from torch.autograd import Function
 
 from sats.losses.derivatives import only_first
-from sats.losses.enlarged import enlarged
+from sats.losses.enlarged import Enlarged, enlarged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
-
-    from sats.losses.enlarged import Enlarged
 
 
 class PixelTerm(Protocol):
@@ -45,9 +43,9 @@ class _PixelLosses(Function):
         ctx.save_for_backward(logits, target)
         ctx.term = term
         losses = logits.new_empty(target.shape, dtype=torch.promote_types(logits.dtype, torch.float32))
-        for image, labels, found in zip(_enlarged(logits, target), target, losses, strict=True):
-            for rows in image.pieces():
-                found[rows] = term.loss(image.read(rows), labels[rows])
+        for large in _enlarged(logits, target):
+            for rows in large.pieces():
+                large.put(term.loss(large.read(rows), large.part(target, rows)), losses, rows)
         return losses
 
     @staticmethod
@@ -55,10 +53,11 @@ class _PixelLosses(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         logits, target = ctx.saved_tensors
         total = torch.empty_like(logits)
-        for image, labels, weights, found in zip(_enlarged(logits, target), target, gradient, total, strict=True):
-            for rows in image.pieces():
-                image.add(rows, ctx.term.gradient(image.read(rows), labels[rows], weights[rows]))
-            found.copy_(image.gradient())
+        for large in _enlarged(logits, target):
+            for rows in large.pieces():
+                labels, weights = large.part(target, rows), large.part(gradient, rows)
+                large.add(rows, ctx.term.gradient(large.read(rows), labels, weights))
+            total[large.images] = large.gradient()
         return None, total, None
 
 
@@ -100,15 +99,16 @@ class _Compared(Function):
         ctx.gradient = torch.empty_like(logits) if ctx.needs_input_grad[1] else None
         ctx.count = len(logits) * size[0] * size[1]
         total = torch.zeros((), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
-        for index, (new, old) in enumerate(zip(enlarged(logits, size), enlarged(old_logits, size), strict=True)):
+        for new in enlarged(logits, size):
+            old = Enlarged(old_logits.detach()[new.images], size)
             for rows in new.pieces():
                 losses, gradient = comparison(new.read(rows), old.read(rows))
-                mask = 1 if where is None else where[index, rows]
+                mask = 1 if where is None else new.part(where, rows)
                 total += (losses * mask).sum()
                 if ctx.gradient is not None:
                     new.add(rows, gradient.mul_(mask))
             if ctx.gradient is not None:
-                ctx.gradient[index] = new.gradient()
+                ctx.gradient[new.images] = new.gradient()
         mean: Tensor = total / ctx.count
         return mean
 

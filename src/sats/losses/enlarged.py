@@ -9,68 +9,78 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from sats.losses.portions import logits_at_once
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-AT_ONCE = {"cpu": 2**19}
-"""Logits of a piece, by kind of device: 2 MiB fit into a processor's cache, and are not asked of the system anew."""
-ELSEWHERE = 2**27
-
 
 class Enlarged:
-    """Logits [C, h, w] of one image, brought to ``size`` (height, width) a piece at a time, bilinear.
+    """Logits [n, C, h, w] of some images, brought to ``size`` (height, width) a piece at a time, bilinear.
 
-    `read` gives rows of them, in float32 or better; `add` takes the gradient in such rows, and `gradient` gives the one
-    in the logits that came in. Bilinear interpolation is a product with two sparse matrices: columns are made at once,
-    rows when they are asked for.
+    `read` gives rows of them, one image's below another's, in float32 or better; `add` takes the gradient in such rows,
+    and `gradient` gives the one in the logits that came in. Bilinear interpolation is a product with two sparse
+    matrices: columns are made at once, rows when they are asked for.
     """
 
-    def __init__(self, logits: Tensor, size: tuple[int, int]) -> None:
+    def __init__(self, logits: Tensor, size: tuple[int, int], images: slice = slice(None)) -> None:
         kind = torch.promote_types(logits.dtype, torch.float32)
-        self._rows = _axis(logits.shape[1], size[0], kind, logits.device)
-        self._columns = _axis(logits.shape[2], size[1], kind, logits.device)
-        self._wide = _product(logits.to(kind), self._columns.weights)
+        self._rows = _axis(logits.shape[2], size[0], kind, logits.device)
+        self._columns = _axis(logits.shape[3], size[1], kind, logits.device)
+        self._wide = _product(logits.to(kind).transpose(0, 1), self._columns.weights)
         self._wide_gradient: Tensor | None = None
         self._size = size
+        self.images = images
 
     def pieces(self) -> Iterator[slice]:
         """Ranges of rows that are read at once, in order."""
-        limit = AT_ONCE.get(self._wide.device.type, ELSEWHERE)
-        count = max(1, limit // (self._wide.shape[0] * self._size[1]))
+        channels, images = self._wide.shape[:2]
+        count = max(1, logits_at_once(self._wide.device).elements // (channels * images * self._size[1]))
         for start in range(0, self._size[0], count):
             yield slice(start, min(start + count, self._size[0]))
 
     def read(self, rows: slice) -> Tensor:
-        """The logits [C, rows, width]."""
+        """The logits [C, n * rows, width]."""
         if self._rows.weights is None:
-            return self._wide[:, rows]
+            return self._wide[:, :, rows].flatten(1, 2)
         sources = self._rows.sources(rows)
-        return _product(self._rows.weights[sources, rows].T, self._wide[:, sources])
+        return _product(self._rows.weights[sources, rows].T, self._wide[:, :, sources]).flatten(1, 2)
+
+    def part(self, values: Tensor, rows: slice) -> Tensor:
+        """Of ``values`` [B, height, width] of the whole batch those under what `read` gives: [n * rows, width]."""
+        return values[self.images, rows].flatten(0, 1)
+
+    def put(self, part: Tensor, values: Tensor, rows: slice) -> None:
+        """Write such a ``part`` into ``values`` [B, height, width]."""
+        values[self.images, rows] = part.unflatten(0, (self._wide.shape[1], -1))
 
     def add(self, rows: slice, gradient: Tensor) -> None:
-        """Count the ``gradient`` [c, rows, width] in the first c channels of these rows."""
+        """Count the ``gradient`` [c, n * rows, width] in the first c channels of these rows."""
         if self._wide_gradient is None:
             self._wide_gradient = torch.zeros_like(self._wide)
         found = self._wide_gradient[: len(gradient)]
+        gradient = gradient.unflatten(1, (self._wide.shape[1], -1))
         if self._rows.weights is None:
-            found[:, rows] += gradient
+            found[:, :, rows] += gradient
         else:
             sources = self._rows.sources(rows)
-            found[:, sources] += _product(self._rows.weights[sources, rows], gradient)
+            found[:, :, sources] += _product(self._rows.weights[sources, rows], gradient)
 
     def gradient(self) -> Tensor:
-        """The gradient [C, h, w] of all that was added."""
+        """The gradient [n, C, h, w] of all that was added."""
         assert self._wide_gradient is not None  # noqa: S101 (ours: asked for after a walk over all pieces)
         weights = self._columns.weights
-        return _product(self._wide_gradient, None if weights is None else weights.T)
+        return _product(self._wide_gradient, None if weights is None else weights.T).transpose(0, 1)
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Iterator[Enlarged]:
-    """Each image of ``logits`` [B, C, h, w] in turn."""
-    for image in logits.detach():
-        yield Enlarged(image, size)
+    """All of ``logits`` [B, C, h, w], as many images at a time as are made at once, but at least one."""
+    count = logits_at_once(logits.device).images(logits.shape[1] * size[0] * size[1])
+    for start in range(0, len(logits), count):
+        images = slice(start, min(start + count, len(logits)))
+        yield Enlarged(logits.detach()[images], size, images)
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,11 @@ def _walk(
     size = size or (logits.shape[2], logits.shape[3])
     classes = torch.empty(len(logits), *size, dtype=torch.int64, device=logits.device)
     figures = torch.empty_like(classes, dtype=torch.promote_types(logits.dtype, torch.float32))
-    for index, image in enumerate(enlarged(logits, size)):
-        for rows in image.pieces():
-            classes[index, rows], figures[index, rows] = answer(image.read(rows))
+    for large in enlarged(logits, size):
+        for rows in large.pieces():
+            found, figure = answer(large.read(rows))
+            large.put(found, classes, rows)
+            large.put(figure, figures, rows)
     return classes, figures
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sats.losses.portions import may_be_asked
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -26,20 +27,25 @@ def resize_labels(labels: Tensor, grid: tuple[int, int]) -> Tensor:
     return labels[:, rows[:, None], columns]
 
 
-def class_regions(labels: Tensor) -> tuple[Tensor, Tensor]:
+def class_regions(labels: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The region of each foreground class: averaging weights, and which classes each image holds.
 
     ``labels`` [B, h, w] of channels or IGNORE; background and IGNORE belong to no region. Returns the weights
-    [B, R, h * w], in which each present region sums to 1, and ``present`` [B, R]; R counts the classes that
-    occur anywhere in the batch.
+    [B, R, h * w], in which each present region sums to 1, and ``present`` [B, R], of the ``classes`` [R]; None: of
+    those that occur anywhere in the batch.
     """
-    members = class_members(labels, foreground(labels))
+    members = class_members(labels, foreground(labels) if classes is None else classes)
     sizes = members.sum(dim=2, keepdim=True)
     return members / sizes.clamp(min=1), sizes[..., 0] > 0
 
 
-def foreground(labels: Tensor) -> Tensor:
-    """The classes that occur in ``labels``, sorted, without background and IGNORE: [R]."""
+def foreground(labels: Tensor, num_classes: int | None = None) -> Tensor:
+    """The classes that occur in ``labels``, sorted, without background and IGNORE: [R].
+
+    Of a device that is not to be asked which they are, all of ``num_classes``, if that is known.
+    """
+    if num_classes is not None and not may_be_asked(labels.device):
+        return torch.arange(BACKGROUND + 1, num_classes, device=labels.device)
     classes: Tensor = torch.unique(labels)
     return classes[(classes != BACKGROUND) & (classes != IGNORE)]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import torch
 
+from sats.losses.portions import may_be_asked, rows_at_once
 from sats.types import AttentionTap, picked
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-ROWS_AT_ONCE = 2**24
-"""Elements of an attention map that may exist at one time (64 MiB in float32)."""
+
+Queries = Union["Tensor", slice]
+"""Some queries: of each image its own [B, q], or the same of all, one after another."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +61,35 @@ class Rows:
         return replace(self, source=tensors[0])
 
     def together(self, device: torch.device) -> int:
-        """How many images to take at a time: a GPU as many as fit; a processor one, whose regions may be small."""
+        """How many images to take at a time."""
         _, heads, queries, keys = self.shape
-        return 1 if device.type == "cpu" else max(1, ROWS_AT_ONCE // (heads * keys * queries))
+        return rows_at_once(device).images(heads * queries * keys)
 
     def split(self, images: int) -> list[Rows]:
         """The same, ``images`` at a time."""
         return [replace(self, source=part) for part in self.source.split(images)]
 
-    def pieces(self, wanted: Tensor) -> tuple[Tensor, ...]:
-        """The ``wanted`` queries (bool [B, Q]) of each image, [B, q] each, in pieces whose rows fit in memory.
+    def pieces(self, wanted: Tensor | None, device: torch.device) -> list[Queries]:
+        """The ``wanted`` queries (bool [B, Q]) of each image, in pieces whose rows fit in memory; None: all of them.
 
-        Images that want fewer than the one that wants most are filled up with unwanted ones, whose weights are 0.
+        Images that want fewer than the one that wants most are filled up with unwanted ones, whose weights are 0; where
+        the ``device`` is not to be asked how many that are, all are taken.
         """
-        batch, heads, _, keys = self.shape
+        batch, heads, queries, keys = self.shape
+        count = max(1, rows_at_once(device).elements // (batch * heads * keys))
+        if wanted is None or not may_be_asked(device):
+            return [slice(start, min(start + count, queries)) for start in range(0, queries, count)]
         longest = int(wanted.sum(dim=1).max())
         first = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
-        return torch.split(first, max(1, ROWS_AT_ONCE // (batch * heads * keys)), dim=1)
+        return list(torch.split(first, count, dim=1))
 
-    def read(self, queries: Tensor) -> Tensor:
-        """The rows [B, heads, q, K] of each image's ``queries`` [B, q]."""
+    def read(self, queries: Queries) -> Tensor:
+        """The rows [B, heads, q, K] of each image's ``queries``."""
         if isinstance(self.source, AttentionTap):
+            if isinstance(queries, slice):
+                return self.source.rows(queries.start, queries.stop)
             return self.source.pick(queries).rows()
-        return picked(self.source, queries).float()
+        return (self.source[:, :, queries] if isinstance(queries, slice) else picked(self.source, queries)).float()
 
 
 def as_rows(attention: Tensor | AttentionTap, grid: tuple[int, int] | None, key_grid: tuple[int, int] | None) -> Rows:

@@ -48,16 +48,19 @@ class AttentionTransfer:
 
     def loss(self, regions: Tensor, student: SegOutput, teacher: SegOutput) -> Tensor:
         """The weighted term, a scalar; ``regions`` [B, H, W] of channels or IGNORE."""
+        num_classes = student.logits.shape[1]
         if self.of == "features":
             stages = self._stages(len(student.features))
             new, old = ([output.features[index] for index in stages] for output in (student, teacher))
-            return self.weight * losses.feature_transfer(new, old, regions, self.pooling)
+            return self.weight * losses.feature_transfer(new, old, regions, self.pooling, num_classes)
         if not student.attentions or not teacher.attentions:
             raise ValueError(
                 "The model yields no attention to transfer: use a model with attention blocks, "
                 "or set --method.attention-transfer.of features, or its weight to 0."
             )
-        return self.weight * losses.attention_transfer(student.attentions, teacher.attentions, regions, self.pooling)
+        return self.weight * losses.attention_transfer(
+            student.attentions, teacher.attentions, regions, self.pooling, num_classes=num_classes
+        )
 
     def _stages(self, count: int) -> tuple[int, ...]:
         """The indices of the chosen stages among ``count``."""
