@@ -54,11 +54,11 @@ class WrongLabels(Sats, name="wrong-labels"):
     def _mistaken(self, context: Context, batch: Batch, targets: Tensor) -> Tensor:
         """``targets`` [B, H, W], with classes of which labels know nothing taken for others, image by image."""
         old, images = context.step.num_old, len(targets)
-        table = torch.arange(IGNORE + 1).repeat(images, 1)
+        table = torch.arange(IGNORE + 1).repeat(images, 1)  # drawn on the CPU, whatever trains
         shifts = torch.randint(1, old, (images, old))
         wrong = torch.rand(images, old) < self.share
         table[:, :old] = torch.where(wrong, (table[:, :old] + shifts) % old, table[:, :old])
-        answers = table.gather(1, targets.flatten(1)).view_as(targets)
+        answers = table.to(targets.device).gather(1, targets.flatten(1)).view_as(targets)
         return torch.where(batch.labels == BACKGROUND, answers, targets)
 
 
