@@ -42,7 +42,7 @@ GFLOP_FORWARD = 50.3
 PASSES = {"joint": 3, "finetune": 3, "ilt": 4, "mib": 4, "plop": 4, "ssul": 2, "sats": 4}
 """Forwards that an image of a later step takes: a backward counts as two. SSUL's encoder is frozen, and runs once."""
 SUSTAINED = 20.0
-"""TFLOP/s of a GPU: an H100 in bf16 sustained 19 with SATS and 27 with fine-tuning (benchmarks/gpu.json)."""
+"""TFLOP/s of a GPU: an H100 in bf16 sustained 14 to 27 (benchmarks/gpu.json)."""
 FIGURES = ("old", "new", "all")
 
 
@@ -76,7 +76,9 @@ def images_by_step(cell: Cell, held: NDArray[np.bool_]) -> list[int]:
 def plan(cell: Cell, held: NDArray[np.bool_], trained: set[str]) -> dict[str, Any]:
     """Images and iterations of each step, and the work: step 0 counts where no cell before trains the same one."""
     train, images = cell.config.train, images_by_step(cell, held)
-    iterations = [train.epochs_of(step) * max(1, count // train.batch_size) for step, count in enumerate(images)]
+    of_step = train.batch_size // 2 if cell.config.memory.size else train.batch_size  # the other half are exemplars
+    updates = [max(1, count // (of_step if step else train.batch_size)) for step, count in enumerate(images)]
+    iterations = [train.epochs_of(step) * count for step, count in enumerate(updates)]
     key = step0_of(cell.config)
     shared = key is not None and key in trained
     trained.add(key or "")
