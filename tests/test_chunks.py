@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -76,12 +77,14 @@ PORTIONS = {
     "whole images": Portion(10**6, 0),
     "images together": Portion(10**6, 10**6),
     "as many as fit": Portion(2 * C * H * W, 2 * C * H * W),
+    "images together, some rows": Portion(3 * C * W, 10**6),
+    "two of three, enlarged": Portion(10**6, 2 * C * (4 * H) * (3 * W)),
 }
 
 
 @pytest.fixture(params=PORTIONS.values(), ids=PORTIONS)
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(portions.LOGITS, "cpu", request.param)
+    monkeypatch.setitem(portions.WAYS, "cpu", dataclasses.replace(portions.PROCESSOR, logits=request.param))
 
 
 def case(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -212,7 +215,8 @@ def test_enlarged_logits_are_those_of_interpolate(
     weights = torch.randn_like(whole)
     (expected,) = torch.autograd.grad(whole, logits, weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(portions.LOGITS, "cpu", Portion(at_once, images * 3 * high[0] * high[1]))
+        portion = Portion(at_once, images * 3 * high[0] * high[1])
+        patch.setitem(portions.WAYS, "cpu", dataclasses.replace(portions.PROCESSOR, logits=portion))
         for large in enlarged.enlarged(logits, high):
             channels = torch.zeros_like(whole)
             for rows in large.pieces():

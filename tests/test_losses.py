@@ -16,11 +16,24 @@ from torch.nn import functional
 
 from sats import losses
 from sats.losses import portions
-from sats.losses.portions import ROWS, Portion
+from sats.losses.portions import Portion
+from sats.losses.regions import resize_labels
 from sats.losses.rows import Queries, as_rows
 from sats.types import BACKGROUND, IGNORE, AttentionTap, Pooling
 
 Golden = dict[str, Tensor]
+
+
+def works(monkeypatch: pytest.MonkeyPatch, **changed: object) -> None:
+    """Let a processor work otherwise, in some respects as a GPU does."""
+    monkeypatch.setitem(portions.WAYS, "cpu", dataclasses.replace(portions.PROCESSOR, **changed))  # type: ignore[arg-type]
+
+
+def gradient(loss: Callable[[AttentionTap], Tensor], tap: AttentionTap) -> Tensor:
+    """Of a loss in the queries and the keys of a tap, one after the other."""
+    leaves = [each.clone().requires_grad_() for each in (tap.query, tap.key)]
+    value = loss(dataclasses.replace(tap, query=leaves[0], key=leaves[1]))
+    return torch.cat([found.flatten() for found in torch.autograd.grad(value, leaves)])
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
@@ -223,7 +236,7 @@ def test_chunks_of_queries_give_the_same_value_and_gradient(pooling: Pooling, mo
     new, old, labels = random_tap((6, 5), 7), random_tap((6, 5), 7), torch.randint(0, 4, (4, 24, 20))
     results = []
     for rows in (2**24, 4 * 3 * 7 * 4):  # all at once; four queries at a time
-        monkeypatch.setitem(ROWS, "cpu", Portion(rows, 0))
+        works(monkeypatch, rows=Portion(rows, 0))
         query = new.query.clone().requires_grad_()
         tap = AttentionTap(query, new.key, new.scaling, None, new.grid)
         value = losses.attention_transfer([tap], [old], labels, pooling)
@@ -247,23 +260,13 @@ def test_images_taken_together_as_on_a_gpu_give_the_same_as_one_by_one(
     labels[1], labels[2, 1:] = 0, 255
     alone = losses.attention_transfer([new], [old], labels, pooling)
     expected = gradient(lambda tap: losses.attention_transfer([tap], [old], labels, pooling), new)
-    monkeypatch.setitem(ROWS, "cpu", Portion(2**24, 3 * 3 * 30 * 30))
-    if not asked:
-        monkeypatch.setattr(portions, "ASKED", set())
-        monkeypatch.setattr(torch, "unique", None)  # nor is anything else
+    works(monkeypatch, rows=Portion(2**24, 3 * 3 * 30 * 30), asked=asked)
     together = partial(losses.attention_transfer, labels=labels, pooling=pooling, num_classes=6)
     close(together([new], [old]), alone)
     close(together([new.rows()], [old.rows()], grids=[(6, 5)], key_grids=[(6, 5)]), alone)
     close(gradient(lambda tap: together([tap], [old]), new), expected)
-    monkeypatch.setitem(ROWS, "cpu", Portion(7 * 3 * 30 * 3, 3 * 3 * 30 * 30))  # and in pieces
+    works(monkeypatch, rows=Portion(7 * 3 * 30 * 3, 3 * 3 * 30 * 30), asked=asked)  # and in pieces
     close(gradient(lambda tap: together([tap], [old]), new), expected)
-
-
-def gradient(loss: Callable[[AttentionTap], torch.Tensor], tap: AttentionTap) -> torch.Tensor:
-    """Of a loss in the queries of a tap."""
-    query = tap.query.clone().requires_grad_()
-    (found,) = torch.autograd.grad(loss(dataclasses.replace(tap, query=query)), query)
-    return found
 
 
 def indices(pieces: list[Queries]) -> list[int]:
@@ -277,21 +280,43 @@ def test_only_rows_of_regions_are_computed() -> None:
     rows = as_rows(random_tap((6, 5), 7), None, None)
     wanted = torch.zeros(4, 30, dtype=torch.bool)
     wanted[0, 3], wanted[2, 7:9] = True, True
-    cpu = torch.device("cpu")
     parts = zip(rows.split(1), wanted.split(1), strict=True)
-    assert [indices(part.pieces(some, cpu)) for part, some in parts] == [[3], [], [7, 8], []]
-    (both,) = rows.pieces(wanted, cpu)
-    assert isinstance(both, torch.Tensor)
+    assert [indices(part.pieces(some)) for part, some in parts] == [[3], [], [7, 8], []]
+    (both,) = rows.pieces(wanted)
+    assert isinstance(both, Tensor)
     assert both[:, 0].tolist()[::2] == [3, 7]
     assert both.shape == (4, 2)
-    assert rows.pieces(wanted, torch.device("cuda")) == [slice(0, 30)]
+    assert rows.pieces(None) == [slice(0, 30)]
 
 
 def test_a_processor_takes_one_image_a_gpu_as_many_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = as_rows(random_tap((6, 5), 7), None, None)
-    assert rows.together(torch.device("cpu")) == 1
-    monkeypatch.setattr("sats.losses.portions.ROWS_ELSEWHERE", Portion(1, 3 * 30 * 7 * 2))
-    assert rows.together(torch.device("cuda")) == 2
+    assert rows.together == 1
+    works(monkeypatch, rows=Portion(1, 3 * 30 * 7 * 2))
+    assert rows.together == 2
+
+
+def test_a_class_with_a_place_among_the_keys_alone_is_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin region may miss the grid of the queries and lie on that of the keys."""
+    torch.manual_seed(0)
+    new, old = (dataclasses.replace(random_tap((6, 5), 9), key_grid=(3, 3)) for _ in range(2))
+    labels = torch.zeros(4, 12, 10, dtype=torch.long)
+    labels[:, :4, :4], labels[:, 6, 5] = 1, 2
+    transfer = partial(losses.attention_transfer, [new], [old], labels, "class-pair", num_classes=4)
+    assert {2} == set(resize_labels(labels, (3, 3)).unique().tolist()) - set(
+        resize_labels(labels, (6, 5)).unique().tolist()
+    )
+    alone = transfer()
+    works(monkeypatch, asked=False)
+    close(transfer(), alone)
+
+
+def test_the_value_for_labels_to_ignore_is_that_of_no_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old, labels = random_tap((6, 5), 7), random_tap((6, 5), 7), torch.randint(0, 4, (4, 24, 20))
+    labels[:, :8] = IGNORE
+    alone = losses.attention_transfer([new], [old], labels)
+    works(monkeypatch, asked=False)
+    close(losses.attention_transfer([new], [old], labels, num_classes=1001), alone)
 
 
 @pytest.mark.parametrize("pooling", ["class", "global", "none"])

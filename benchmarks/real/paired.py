@@ -1,6 +1,6 @@
 """How far runs on the same test images differ, with intervals: a paired bootstrap over images.
 
-    python benchmarks/real/paired.py benchmarks/real/ccp/counts [--runs runs/ccp] [--base sats] [--only order_seed=1]
+    python benchmarks/real/paired.py COUNTS [--runs runs/ccp] [--base sats] [--only order_seed=1]
 
 Of each test image the folder of counts has the hits, true and predicted pixels of each class, a file for each run.
 Those of ``--runs``, which ``sats bench`` wrote, are counted and added: each finished run's last model sees the test
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("counts", type=Path)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--base", default="sats")
-    parser.add_argument("--only", default="", help="runs whose name has this after the variant's")
+    parser.add_argument("--only", default="", help="runs at this point of the grid, as in order_seed=1")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,13 +79,15 @@ def main() -> None:
     found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
     for path in sorted(arguments.counts.glob("*.npz")):
         variant, _, point = path.stem.partition(",")
-        if arguments.only not in point:
+        if not set(arguments.only.split(",")) - {""} <= set(point.split(",")):
             continue
         kept = np.load(path)
         images = len(kept["counts"])
         samples = np.random.default_rng(0).multinomial(images, [1 / images] * images, SAMPLES)
         weights = np.concatenate([np.ones((1, images)), samples])  # the first are the test images as they are
         found[variant, point] = figures_of(kept["counts"], int(kept["num_first"]), weights)
+    if not any(variant == arguments.base for variant, _ in found):
+        raise SystemExit(f"{arguments.counts} has no counts of {arguments.base}: give --runs, or another --base.")
     rows = []
     for variant in sorted({variant for variant, _ in found} - {arguments.base}):
         points = [point for other, point in found if other == variant and (arguments.base, point) in found]

@@ -45,7 +45,7 @@ def best_classes(output: SegOutput, size: tuple[int, int], num_classes: int, sco
 
 def _in_pieces(logits: Tensor, size: tuple[int, int], num_classes: int, scores: Scoring) -> Tensor:
     """Of one image's logits [C, h, w]: [1, H, W]."""
-    large = Enlarged(logits[None], size)
+    large = Enlarged(logits[None], size, slice(0, 1))
     return torch.cat([_highest(scores(large.read(rows)[None], num_classes)) for rows in large.pieces()], dim=1)
 
 

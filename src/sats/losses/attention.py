@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from sats.losses.portions import may_be_asked
 from sats.losses.recomputation import recomputed, settled
 from sats.losses.regions import class_members, class_regions, foreground, resize_labels
 from sats.losses.rows import as_rows
@@ -37,8 +36,8 @@ def attention_transfer(
     ``attentions`` and ``old_attentions`` hold one entry for each block, either a tap or a full map
     [B, heads, Q, K] softmaxed over keys; ``labels`` [B, H, W] of channels or IGNORE give the regions, at any
     resolution. ``grids`` names the (h, w) of the queries of each full map and ``key_grids`` that of its keys, square
-    if left out; taps know theirs. ``num_classes`` says which channels ``labels`` may name, so that a GPU need not be
-    asked, and stand still meanwhile; the value is the same.
+    if left out; taps know theirs. All ``labels`` but IGNORE are below ``num_classes``: where that is said, a GPU is not
+    asked which they are, for which it would stand still. The value is the same.
 
     ``pooling`` is "class" (the method: rows averaged over each foreground class's region; mean over heads, over
     the classes an image holds, over the batch, an image without any counting 0), "global" (rows averaged
@@ -89,7 +88,7 @@ def class_rows(tap: AttentionTap, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows = as_rows(tap, None, None)
     resized = resize_labels(labels, rows.grid)
     weights = class_regions(resized)[0]
-    return _pooled(rows, weights, rows.pieces(weights.any(dim=1), labels.device)), foreground(resized)
+    return _pooled(rows, weights, rows.pieces(weights.any(dim=1))), foreground(resized)
 
 
 def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling, num_classes: int | None) -> Tensor:
@@ -99,26 +98,30 @@ def _block_transfer(rows: Rows, old_rows: Rows, labels: Tensor, pooling: Pooling
             "give `grids`, the (height, width) in tokens of each map."
         )
     if pooling == "none":
-        return _rowwise_distance(rows, old_rows, labels.device)
+        return _rowwise_distance(rows, old_rows)
     resized = resize_labels(labels, rows.grid)
-    classes = foreground(resized, num_classes)
-    weights, present = _one_region(resized) if pooling == "global" else class_regions(resized, classes)
-    pairs = _key_members(rows, labels, classes) if pooling == "class-pair" else None
-    images = rows.together(labels.device)
-    parts = zip(*(every.split(images) for every in (rows, old_rows, weights, present)), strict=True)
-    distances = [
-        _distances(part, old_part, regions, held, pairs if pairs is None else pairs[index * images :][:images])
-        for index, (part, old_part, regions, held) in enumerate(parts)
-    ]
+    if pooling == "global":
+        weights, present = _one_region(resized)
+    else:
+        classes = foreground(resized, num_classes)
+        weights, present = class_regions(resized, classes)
+    images = rows.together
+    parts = [every.split(images) for every in (rows, old_rows, weights, present)]
+    pairs: Sequence[Tensor | None] = [None] * len(parts[0])
+    if pooling == "class-pair":  # a class that has a place among the keys alone is none
+        pairs = (_key_members(rows, labels, classes) * present.any(dim=0)).split(images)
+    distances = [_distances(*part) for part in zip(*parts, pairs, strict=True)]
     return torch.cat(distances).mean()
 
 
 def _distances(rows: Rows, old_rows: Rows, weights: Tensor, present: Tensor, pairs: Tensor | None) -> Tensor:
     """The mean distance over the classes that each image holds, [B]; 0 where it holds none."""
-    if may_be_asked(present.device):
+    wanted = None
+    if rows.way.asked:
         held = present.any(dim=0)
         weights, present = weights[:, held], present[:, held]
-    queries = rows.pieces(weights.any(dim=1), weights.device)
+        wanted = weights.any(dim=1)
+    queries = rows.pieces(wanted)
     with torch.no_grad():
         old_pooled = _pooled(old_rows, weights, queries)
 
@@ -173,9 +176,9 @@ def _pooled_piece(rows: Rows, weights: Tensor, queries: Queries) -> Tensor:
     return shares[:, None] @ rows.read(queries)
 
 
-def _rowwise_distance(rows: Rows, old_rows: Rows, device: torch.device) -> Tensor:
+def _rowwise_distance(rows: Rows, old_rows: Rows) -> Tensor:
     """The mean over batch, heads and queries of the distance between single rows."""
-    pieces = [recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(None, device)]
+    pieces = [recomputed(partial(_distance_piece, rows, old_rows, piece)) for piece in rows.pieces(None)]
     return torch.cat(pieces, dim=2).mean()
 
 

@@ -1,4 +1,4 @@
-"""Losses of logits, a piece at a time: nothing of all channels at full resolution is ever made of a whole batch.
+"""Losses of logits, a piece at a time: what is made of all channels at full resolution is never larger than a piece.
 
 A piece fits into a processor's cache, or keeps a GPU busy. What is computed of it is forgotten with it.
 """
@@ -100,7 +100,7 @@ class _Compared(Function):
         ctx.count = len(logits) * size[0] * size[1]
         total = torch.zeros((), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
         for new in enlarged(logits, size):
-            old = Enlarged(old_logits.detach()[new.images], size)
+            old = Enlarged(old_logits, size, new.images)
             for rows in new.pieces():
                 losses, gradient = comparison(new.read(rows), old.read(rows))
                 mask = 1 if where is None else new.part(where, rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from sats.losses.portions import logits_at_once
+from sats.losses.portions import way_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 class Enlarged:
-    """Logits [n, C, h, w] of some images, brought to ``size`` (height, width) a piece at a time, bilinear.
+    """Of logits [B, C, h, w] those of n ``images``, brought to ``size`` (height, width) a piece at a time, bilinear.
 
     `read` gives rows of them, one image's below another's, in float32 or better; `add` takes the gradient in such rows,
     and `gradient` gives the one in the logits that came in. Bilinear interpolation is a product with two sparse
     matrices: columns are made at once, rows when they are asked for.
     """
 
-    def __init__(self, logits: Tensor, size: tuple[int, int], images: slice = slice(None)) -> None:
+    def __init__(self, logits: Tensor, size: tuple[int, int], images: slice) -> None:
+        logits = logits.detach()[images]
         kind = torch.promote_types(logits.dtype, torch.float32)
         self._rows = _axis(logits.shape[2], size[0], kind, logits.device)
         self._columns = _axis(logits.shape[3], size[1], kind, logits.device)
@@ -36,8 +37,8 @@ class Enlarged:
 
     def pieces(self) -> Iterator[slice]:
         """Ranges of rows that are read at once, in order."""
-        channels, images = self._wide.shape[:2]
-        count = max(1, logits_at_once(self._wide.device).elements // (channels * images * self._size[1]))
+        of_a_row = self._wide.shape[0] * self._wide.shape[1] * self._size[1]
+        count = max(1, way_of(self._wide.device).logits.elements // of_a_row)
         for start in range(0, self._size[0], count):
             yield slice(start, min(start + count, self._size[0]))
 
@@ -49,7 +50,7 @@ class Enlarged:
         return _product(self._rows.weights[sources, rows].T, self._wide[:, :, sources]).flatten(1, 2)
 
     def part(self, values: Tensor, rows: slice) -> Tensor:
-        """Of ``values`` [B, height, width] of the whole batch those under what `read` gives: [n * rows, width]."""
+        """The part of ``values`` [B, height, width] that lies under what `read` gives: [n * rows, width]."""
         return values[self.images, rows].flatten(0, 1)
 
     def put(self, part: Tensor, values: Tensor, rows: slice) -> None:
@@ -77,10 +78,10 @@ class Enlarged:
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Iterator[Enlarged]:
     """All of ``logits`` [B, C, h, w], as many images at a time as are made at once, but at least one."""
-    count = logits_at_once(logits.device).images(logits.shape[1] * size[0] * size[1])
+    count = way_of(logits.device).logits.images(logits.shape[1] * size[0] * size[1])
     for start in range(0, len(logits), count):
         images = slice(start, min(start + count, len(logits)))
-        yield Enlarged(logits.detach()[images], size, images)
+        yield Enlarged(logits, size, images)
 
 
 @dataclass(frozen=True)

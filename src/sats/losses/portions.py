@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Portion:
-    """The most ``elements`` that exist at one time, and, where several images are taken ``together``, of those."""
+    """The most ``elements`` that exist at one time, and the most of several images that are taken ``together``."""
 
     elements: int
     together: int
@@ -21,27 +21,26 @@ class Portion:
         return max(1, self.together // elements)
 
 
-LOGITS = {"cpu": Portion(elements=2**19, together=0)}
-"""Logits, by kind of device: 2 MiB fit into a processor's cache, and are not asked of the system anew."""
-LOGITS_ELSEWHERE = Portion(elements=2**27, together=2**23)
-"""On a GPU small images go together, lest it wait for many small operations; a large one fills it and its cache."""
-ROWS = {"cpu": Portion(elements=2**24, together=0)}
-"""Elements of attention maps: one image after another, as its regions may be small."""
-ROWS_ELSEWHERE = Portion(elements=2**26, together=2**26)
-ASKED = {"cpu"}
-"""Kinds of device that are asked how much there is to do. Others work behind, and would stand still meanwhile."""
+@dataclass(frozen=True)
+class Way:
+    """How a kind of device works: what it makes at once of logits and of rows of attention maps.
+
+    And whether it may be ``asked`` what it computed, to spare it work. To ask a GPU is to wait until all that was
+    launched is done, and then it waits until more is.
+    """
+
+    logits: Portion
+    rows: Portion
+    asked: bool
 
 
-def logits_at_once(device: torch.device) -> Portion:
-    """What a ``device`` makes at once of logits."""
-    return LOGITS.get(device.type, LOGITS_ELSEWHERE)
+PROCESSOR = Way(logits=Portion(2**19, together=0), rows=Portion(2**24, together=0), asked=True)
+"""2 MiB of logits fit into the cache, and are not asked of the system anew; 64 MiB of rows, as few as regions need."""
+GPU = Way(logits=Portion(2**27, together=2**23), rows=Portion(2**26, together=2**26), asked=False)
+"""Small images go together, lest there be many small operations: 32 MiB of logits, 256 MiB of rows."""
+WAYS = {"cpu": PROCESSOR}
 
 
-def rows_at_once(device: torch.device) -> Portion:
-    """What a ``device`` makes at once of attention maps."""
-    return ROWS.get(device.type, ROWS_ELSEWHERE)
-
-
-def may_be_asked(device: torch.device) -> bool:
-    """Whether to look at what a ``device`` has computed to spare it work, or to let it do all."""
-    return device.type in ASKED
+def way_of(device: torch.device) -> Way:
+    """How a ``device`` works."""
+    return WAYS.get(device.type, GPU)

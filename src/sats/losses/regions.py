@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sats.losses.portions import may_be_asked
+from sats.losses.portions import way_of
 from sats.types import BACKGROUND, IGNORE
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ def class_regions(labels: Tensor, classes: Tensor | None = None) -> tuple[Tensor
 def foreground(labels: Tensor, num_classes: int | None = None) -> Tensor:
     """The classes that occur in ``labels``, sorted, without background and IGNORE: [R].
 
-    Of a device that is not to be asked which they are, all of ``num_classes``, if that is known.
+    Which they are a GPU is asked only where it is not known that all labels but IGNORE are below ``num_classes``: else
+    it gets all of these.
     """
-    if num_classes is not None and not may_be_asked(labels.device):
-        return torch.arange(BACKGROUND + 1, num_classes, device=labels.device)
+    if num_classes is not None and not way_of(labels.device).asked:
+        return torch.arange(BACKGROUND + 1, min(num_classes, IGNORE), device=labels.device)
     classes: Tensor = torch.unique(labels)
     return classes[(classes != BACKGROUND) & (classes != IGNORE)]
 

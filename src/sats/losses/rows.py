@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Union
 
 import torch
 
-from sats.losses.portions import may_be_asked, rows_at_once
+from sats.losses.portions import way_of
 from sats.types import AttentionTap, picked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+
+    from sats.losses.portions import Way
 
 
 Queries = Union["Tensor", slice]
@@ -60,24 +62,29 @@ class Rows:
             return replace(self, source=replace(self.source, query=query, key=key))
         return replace(self, source=tensors[0])
 
-    def together(self, device: torch.device) -> int:
+    @property
+    def way(self) -> Way:
+        """How the device works on which they are."""
+        return way_of(self.tensors[0].device)
+
+    @property
+    def together(self) -> int:
         """How many images to take at a time."""
         _, heads, queries, keys = self.shape
-        return rows_at_once(device).images(heads * queries * keys)
+        return self.way.rows.images(heads * queries * keys)
 
     def split(self, images: int) -> list[Rows]:
         """The same, ``images`` at a time."""
         return [replace(self, source=part) for part in self.source.split(images)]
 
-    def pieces(self, wanted: Tensor | None, device: torch.device) -> list[Queries]:
+    def pieces(self, wanted: Tensor | None) -> list[Queries]:
         """The ``wanted`` queries (bool [B, Q]) of each image, in pieces whose rows fit in memory; None: all of them.
 
-        Images that want fewer than the one that wants most are filled up with unwanted ones, whose weights are 0; where
-        the ``device`` is not to be asked how many that are, all are taken.
+        Images that want fewer than the one that wants most are filled up with unwanted ones, whose weights are 0.
         """
         batch, heads, queries, keys = self.shape
-        count = max(1, rows_at_once(device).elements // (batch * heads * keys))
-        if wanted is None or not may_be_asked(device):
+        count = max(1, self.way.rows.elements // (batch * heads * keys))
+        if wanted is None:
             return [slice(start, min(start + count, queries)) for start in range(0, queries, count)]
         longest = int(wanted.sum(dim=1).max())
         first = wanted.byte().argsort(dim=1, descending=True, stable=True)[:, :longest]
@@ -89,7 +96,8 @@ class Rows:
             if isinstance(queries, slice):
                 return self.source.rows(queries.start, queries.stop)
             return self.source.pick(queries).rows()
-        return (self.source[:, :, queries] if isinstance(queries, slice) else picked(self.source, queries)).float()
+        some = self.source[:, :, queries].contiguous() if isinstance(queries, slice) else picked(self.source, queries)
+        return some.float()
 
 
 def as_rows(attention: Tensor | AttentionTap, grid: tuple[int, int] | None, key_grid: tuple[int, int] | None) -> Rows:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from sats import losses
+from sats.losses.portions import way_of
 from sats.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -37,8 +40,11 @@ class FeatureReplay:
     """Factor of the term; 0 is off."""
 
     def takes_part(self, state: Mapping[str, Tensor], step: Step) -> bool:
-        """Whether there is a term in ``step``: whether any old class is known."""
-        return self.weight > 0 and step.index > 0 and KNOWN in state and bool(state[KNOWN][: step.num_old].any())
+        """Whether there is a term in ``step``: whether any old class is known; a GPU is not asked which are."""
+        if self.weight == 0 or step.index == 0 or KNOWN not in state:
+            return False
+        known = state[KNOWN][: step.num_old]
+        return not way_of(known.device).asked or bool(known.any())
 
     def knows(self, state: Mapping[str, Tensor], step: Step) -> bool:
         """Whether the classes of ``step`` have been gathered, as far as it brought any."""
@@ -56,8 +62,15 @@ class FeatureReplay:
 
     def loss(self, context: Context) -> Tensor:
         """The weighted term, a scalar: the mean over the classes that are known, old and new."""
-        known = context.state[KNOWN].nonzero()[:, 0]
-        means, variances = context.state[MEAN][known], context.state[VARIANCE][known]
+        known, means, variances = (context.state[name] for name in (KNOWN, MEAN, VARIANCE))
         rows, biases = context.model.classifier.rows()
-        wanted = known - (BACKGROUND + 1)
-        return self.weight * losses.expected_cross_entropy(rows, biases, means, variances, wanted).mean()
+        if way_of(known.device).asked:
+            classes = known.nonzero()[:, 0]
+        else:  # all of them: those that are not known have no features, and count nothing
+            classes = torch.arange(BACKGROUND + 1, len(known), device=known.device)
+        wanted = classes - (BACKGROUND + 1)
+        found = losses.expected_cross_entropy(rows, biases, means[classes], variances[classes], wanted)
+        if way_of(known.device).asked:
+            return self.weight * found.mean()
+        counted = known[classes]
+        return self.weight * (found * counted).sum() / counted.sum().clamp(min=1)
