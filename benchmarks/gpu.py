@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py [--cases paper precision dinov2 compile] [--json benchmarks/gpu.json]
 
-Each case is a method in step 1 as in `iteration.py`, by the engine's own update, autocast and gradient scaling included.
-A time is the median over iterations of wall time between synchronisations, after five that warm up;
-memory is the most that tensors took (MiB), weights, optimizer and teacher included. A case that does not fit says so.
+Each case is a method in step 1 as in `iteration.py`, by the engine's own update, with autocast and gradient scaling. A
+time is the median over iterations of wall time between synchronisations, after five that warm up; memory is the most
+that tensors took (MiB), weights, optimizer and teacher included. A case that does not fit says so.
 """
 
 from __future__ import annotations
