@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import torch
-
 from sats import losses
 from sats.losses.portions import way_of
 from sats.types import BACKGROUND
@@ -62,6 +60,8 @@ class FeatureReplay:
 
     def loss(self, context: Context) -> Tensor:
         """The weighted term, a scalar: the mean over the classes that are known, old and new."""
+        import torch
+
         known, means, variances = (context.state[name] for name in (KNOWN, MEAN, VARIANCE))
         rows, biases = context.model.classifier.rows()
         if way_of(known.device).asked:
