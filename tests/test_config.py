@@ -55,6 +55,7 @@ def test_any_settings_survive_json(
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        (("train", "accumulation"), False, "train.accumulation must be at least 1, not False"),
         (("sead",), 1, "did you mean 'seed'"),
         (("train", "epoch"), 1, "did you mean 'epochs'"),
         (("method", "distilation"), 1.0, "did you mean 'distillation'"),

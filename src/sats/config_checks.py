@@ -186,4 +186,4 @@ def _numbers(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float)  # a boolean is 0 or 1 where a file has it in a number's place
