@@ -40,6 +40,9 @@ CASES = {
     "finetune": METHODS["finetune"](),
     "mib": METHODS["mib"](),
     "plop": METHODS["plop"](),
+    "lwf": METHODS["lwf"](),
+    "ilt": METHODS["ilt"](),
+    "ssul": METHODS["ssul"](),
     "mib, transfer": transferring("mib"),
     **{
         f"sats, {pooling}": transferring("sats", pooling=pooling)

@@ -34,6 +34,8 @@ def points(folders: list[Path], variants: list[str]) -> dict[str, tuple[float, f
         found[cell["variant"]].append((str(cell["values"]), figures))
     most = max(map(len, found.values()))
     drawn = variants or [variant for variant, cells in found.items() if len(cells) == most]
+    if missing := [name for name in drawn if name not in found]:
+        raise SystemExit(f"No scores are kept of {', '.join(missing)}.")
     everywhere = set.intersection(*({where for where, _ in found[variant]} for variant in drawn))
     means = {name: np.mean([two for where, two in found[name] if where in everywhere], axis=0) for name in drawn}
     return {variant: (float(old), float(new)) for variant, (old, new) in means.items()}

@@ -14,7 +14,7 @@ new and hIoU; ``KEY=VALUE`` or ``KEY=VALUE,VALUE`` takes the cells with these se
 each column, upper bounds aside. Each further line is a row: a variant, settings that its cells must have, and what the
 row is called, in one or more columns. Figures are means over cells, with the standard deviation where there are
 several. An iteration (``iteration``) is in seconds, or (``relative``) in those of fine-tuning, that of the fastest cell
-of the first folder: others had more beside them.
+of the first folder, as others may have shared its cores with more runs.
 """
 
 from __future__ import annotations

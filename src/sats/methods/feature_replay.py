@@ -64,13 +64,11 @@ class FeatureReplay:
 
         known, means, variances = (context.state[name] for name in (KNOWN, MEAN, VARIANCE))
         rows, biases = context.model.classifier.rows()
-        if way_of(known.device).asked:
-            classes = known.nonzero()[:, 0]
-        else:  # all of them: those that are not known have no features, and count nothing
-            classes = torch.arange(BACKGROUND + 1, len(known), device=known.device)
+        asked = way_of(known.device).asked
+        classes = known.nonzero()[:, 0] if asked else torch.arange(BACKGROUND + 1, len(known), device=known.device)
         wanted = classes - (BACKGROUND + 1)
         found = losses.expected_cross_entropy(rows, biases, means[classes], variances[classes], wanted)
-        if way_of(known.device).asked:
+        if asked:
             return self.weight * found.mean()
-        counted = known[classes]
+        counted = known[classes]  # a class that is not known has no features, and counts nothing
         return self.weight * (found * counted).sum() / counted.sum().clamp(min=1)
