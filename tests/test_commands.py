@@ -96,6 +96,9 @@ def test_evaluating_a_run_that_leaves_classes_out_gives_its_own_scores_again(tmp
         out = tmp_path / f"{step}.json"
         assert main(["evaluate", str(tmp_path / "run" / f"step-{step}"), "--out", str(out)]) == 0
         assert json.loads(out.read_text())["iou"] == RunFolder(tmp_path / "run").scores()[step].iou
+        words = ["evaluate", str(tmp_path / "run" / f"step-{step}"), "--split", "val", "--out", str(out)]
+        assert main(words) == 0  # by name, its own test split
+        assert json.loads(out.read_text())["iou"] == RunFolder(tmp_path / "run").scores()[step].iou
 
 
 def test_evaluating_other_data_matches_classes_by_name(

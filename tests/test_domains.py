@@ -170,6 +170,17 @@ def test_a_run_over_domains_resumes_without_the_old_images_keeps_exemplars_and_i
     capsys.readouterr()
 
 
+def test_a_step_0_of_other_domains_is_refused(data: Path, tmp_path: Path) -> None:
+    """Every step 0 knows all classes, whatever its images."""
+    api.train(run(data, "finetune"), tmp_path / "first")
+    config = dataclasses.replace(run(data, "finetune"), start_from=str(tmp_path / "first" / "step-0"))
+    order = dataclasses.replace(config.stream, order=("ulm", "aachen", "zürich"))
+    with pytest.raises(ValueError, match="has learned aachen in step 0; here that would be ulm: name the same domains"):
+        api.train(dataclasses.replace(config, stream=order), tmp_path / "other")
+    api.train(config, tmp_path / "same")
+    assert RunFolder(tmp_path / "same").is_finished()
+
+
 def test_methods_that_learn_new_classes_only_are_refused(data: Path) -> None:
     for method in set(METHODS) - set(LEARNING):
         with pytest.raises(ValueError, match="has nothing to learn after it"):

@@ -295,6 +295,24 @@ def test_a_start_that_does_not_fit_is_refused(
         run(tmp_path / "run", config)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"seed": 1}, "made with seed 0, this run has 1"), ({"protocol": "5-1"}, "made with stream.protocol '5-5'")],
+)
+def test_a_step_0_of_another_deal_of_images_is_refused(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    """Partitioned, the images are dealt to all steps at once: step 0 may have seen those of later ones."""
+    config = small("finetune")
+    data = dataclasses.replace(config.data, images=60)
+    config = dataclasses.replace(config, data=data, stream=StreamConfig(protocol="5-5", setting="partitioned"))
+    run(tmp_path / "first", config)
+    same = dataclasses.replace(config, start_from=str(tmp_path / "first" / "step-0"))
+    run(tmp_path / "same", same)
+    if "protocol" in change:
+        change = {"stream": dataclasses.replace(config.stream, **change)}
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "other", dataclasses.replace(same, **change))
+
+
 def test_joint_training_is_one_step_scored_by_the_protocol(tmp_path: Path) -> None:
     (scores,) = run(tmp_path / "joint", small("joint"))
     assert len(scores.classes) == 11

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -94,15 +95,34 @@ def test_any_name_that_a_file_may_have_can_be_written(length: int, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["x" * length]
 
 
-def test_what_was_set_aside_by_a_dead_process_is_put_back(tmp_path: Path, dead: int) -> None:
-    """Killed between the two renames."""
-    whose = f"{dead}@{files.platform.node()}"
-    for name in (f".model.{whose}.old", f".model.{whose}.tmp", f".other.old.{whose}.tmp"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
+@pytest.mark.parametrize("name", ["model", "m" * 250])
+def test_what_was_set_aside_by_a_dead_process_is_put_back(
+    name: str, tmp_path: Path, dead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two renames, or before the first, or after the second."""
+    final = tmp_path / name
+    for content in ("old", "new"):
+        (tmp_path / content).mkdir()
+        (tmp_path / content / content).touch()
+    (tmp_path / "old").rename(final)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "getpid", lambda: dead)
+        patch.setattr(files, "_remove", lambda _: None)  # what is set aside stays
+        files.into_place(tmp_path / "new", final)
+    assert [path.name for path in final.iterdir()] == ["new"]
+    (aside,) = strays(tmp_path)
+    shutil.rmtree(final)  # as if the second rename had not been
+    files._discard_strays.cache_clear()
     write_text(tmp_path / "a.txt", "text")
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.txt", "model"]
-    assert [path.name for path in (tmp_path / "model").iterdir()] == [f".model.{whose}.old"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.txt", name]
+    assert [path.name for path in final.iterdir()] == ["old"]
+    for outdated in (aside, aside.with_suffix(".tmp")):
+        (outdated / name).mkdir(parents=True)
+        (outdated / name / "older").touch()
+    files._discard_strays.cache_clear()
+    write_text(tmp_path / "a.txt", "text")
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.txt", name]
+    assert [path.name for path in final.iterdir()] == ["old"]
 
 
 def test_what_is_replaced_is_never_there_by_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

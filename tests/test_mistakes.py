@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 from PIL import Image
 
 from sats.cli import main
+from sats.data.layouts import open_data
 from sats.engine.run_folder import RunFolder, create_run
+from sats.recipes import recipe
 from test_engine import run, small
 
 TINY = "--crop 32 --batch-size 2 --epochs 1 --model.name segformer-tiny --method finetune --out {out}"
@@ -165,6 +168,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
         2,
         "Features have no keys",
     ),
+    "a folder that no weights can be in": ("train scenes --out {out}\udce9", 2, "is not UTF-8"),
     "memory of a joint run": ("train scenes --method joint --memory.size 5 --out {out}", 2, "no earlier step"),
 }
 
@@ -280,3 +284,18 @@ def test_a_home_of_nobody_is_a_folder_that_is_not_there(tmp_path: Path, capsys: 
     ]
     assert main(words) == 2
     check(capsys.readouterr().err, "~nobody-by-this-name")
+
+
+def test_names_of_any_bytes_are_kept_in_settings(data: Path, tmp_path: Path) -> None:
+    """A data folder and its images, called as an older system did."""
+    odd = tmp_path / "caf\udce9"
+    shutil.copytree(data, odd)
+    for path in list((odd / "images").rglob("*.*")):
+        path.rename(path.with_stem(f"\udcff{path.stem}"))
+        mask = odd / "masks" / path.relative_to(odd / "images").with_suffix(".png")
+        mask.rename(mask.with_stem(f"\udcff{mask.stem}"))
+    config = recipe("folder", "finetune")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(odd)))
+    folder = create_run(tmp_path / "run", config)
+    assert folder.config() == config
+    assert len(open_data("folder", odd, "train")) == len(open_data("folder", data, "train"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -246,6 +247,35 @@ def test_saving_replaces_a_folder(tmp_path: Path) -> None:
         checkpoint.save(tiny_segmenter(classes), tmp_path / "model")
     assert len(checkpoint.load(tmp_path / "model").classes) == 4
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_names_are_read_without_blanks_around_them(tmp_path: Path) -> None:
+    """As classes.txt is: else no file could name the class."""
+    checkpoint.save(tiny_segmenter((3,)), tmp_path / "model")
+    rename(tmp_path / "model", ["background", " bed ", "wall"])
+    assert checkpoint.load(tmp_path / "model").classes == ("background", "bed", "wall")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["background", "bed", "bed "], "model calls several classes 'bed': fix id2label"),
+        ([f"class {index}" for index in range(255)], "knows 255 classes, and a mask of 8 bits has room for 254"),
+    ],
+)
+def test_classes_that_a_mask_cannot_tell_apart_are_refused(names: list[str], message: str, tmp_path: Path) -> None:
+    checkpoint.save(tiny_segmenter((len(names),)), tmp_path / "model")
+    rename(tmp_path / "model", names)
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(tmp_path / "model")
+
+
+def rename(model: Path, names: list[str]) -> None:
+    """Give the classes of the model in a folder other names."""
+    config = json.loads((model / "config.json").read_text())
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    config.pop("has_background")
+    (model / "config.json").write_text(json.dumps({**config, **labels}))
 
 
 def test_what_is_no_model_is_refused_in_one_sentence(tmp_path: Path) -> None:

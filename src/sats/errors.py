@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class RunError(RuntimeError):
@@ -24,3 +24,8 @@ def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> str:
     near = difflib.get_close_matches(name.casefold(), by_lower, n=1)
     hint = f"did you mean {by_lower[near[0]]!r}?" if near else f"choose from {', '.join(names)}."
     return f"There is no {kind} {name!r}{f' in {where}' if where else ''}; {hint}"
+
+
+def repeated(names: Sequence[str]) -> str:
+    """The names that occur more than once, quoted; empty if there are none."""
+    return ", ".join(repr(name) for name in dict.fromkeys(names) if names.count(name) > 1)

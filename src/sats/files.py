@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STRAY: Final = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)@(?P<machine>.*)\.(?P<kind>tmp|old)", re.DOTALL)
-"""The name of what a process writes beside (tmp), or has set aside while something takes its place (old)."""
+"""The name of what a process writes beside (tmp), or of the folder where it keeps what is being replaced (old)."""
 LONGEST: Final = 100
 """Bytes of a name that leave room for number and machine: file systems have 255 in all."""
 LONG_AGO: Final = 24 * 60 * 60.0
@@ -36,10 +36,22 @@ def at_home(path: os.PathLike[str] | str) -> Path:
         return Path(path)
 
 
+def is_utf8(path: Path) -> bool:
+    """Whether ``path`` is text, and no bytes that Python only carries along."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path`` and rename it into place."""
+    """Write ``text`` beside ``path`` and rename it into place.
+
+    What of a file's name is no UTF-8 is written as Python and JSON do, backslash and number.
+    """
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def append_line(path: Path, line: str) -> None:
@@ -91,8 +103,8 @@ def into_place(beside: Path, final: Path) -> None:
             _sync(path)
     outdated = _beside(final, "old")
     if final.exists():
-        os.utime(final)  # so that no other machine takes it for abandoned
-        final.rename(outdated)  # to remove it in place would leave it by halves for a while
+        outdated.mkdir()
+        final.rename(outdated / final.name)  # to remove it in place would leave it by halves for a while
     beside.rename(final)
     _remove(outdated)
 
@@ -176,15 +188,16 @@ def _discard_strays(folder: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(folder):
             if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray["process"]), stray["machine"]):
-                _put_back_or_remove(Path(entry), folder / stray["name"], stray["kind"])
+                if stray["kind"] == "old":
+                    _put_back(Path(entry))
+                _remove(Path(entry))
 
 
-def _put_back_or_remove(stray: Path, final: Path, kind: str) -> None:
-    """Put back what `into_place` had set aside and not replaced yet; remove all else."""
-    if kind == "old" and not final.exists():
-        stray.rename(final)
-    else:
-        _remove(stray)
+def _put_back(stray: Path) -> None:
+    """Put back what `into_place` had set aside and not replaced yet."""
+    for outdated in stray.iterdir():
+        if not (final := stray.with_name(outdated.name)).exists():
+            outdated.rename(final)
 
 
 def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:

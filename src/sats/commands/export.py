@@ -12,7 +12,7 @@ import tyro
 from rich.table import Table
 
 from sats import api
-from sats.engine.remeasure import manner_of, measure, open_source_of
+from sats.engine.remeasure import manner_of, measure, never_learned, open_source_of
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working
@@ -89,6 +89,7 @@ def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str,
     run = run_of(model)
     manner = manner_of(run)
     source = open_source_of(run, manner, data, split)
+    never = never_learned(run, source) if run and not data else ()
     with working(out) as folder:
         whole, small = folder / "float32.onnx", folder / "int8.onnx"
         export_float(model, whole, size)
@@ -104,7 +105,7 @@ def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str,
             predictor = dataclasses.replace(
                 trained, model=OnnxModel(file, cast("Segmenter", trained.model), size), method=METHODS["finetune"]()
             )
-            scores = measure(predictor, source, manner, 0)
+            scores = measure(predictor, source, manner, 0, never)
             table.add_row(file.stem, f"{file.stat().st_size / 1e6:.1f}", percent(scores.miou["all"]))
         with saving(out):
             small.replace(out)

@@ -61,9 +61,9 @@ def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
         raise ValueError(f"A split is a folder, called something like train or val, not {split!r}: fix --split.")
     for folder in inputs:
         _check_apart(out, folder)
-    for part in PARTS:
-        if (out / part / split).exists():
-            raise ValueError(f"{out / part / split} is there already, and nothing is replaced: choose another --split.")
+    if there := [out / part / split for part in PARTS if (out / part / split).exists()]:
+        half = "" if len(there) == len(PARTS) else " (if a conversion was killed, that is half of it: remove it)"
+        raise ValueError(f"{there[0]} is there already, and nothing is replaced: choose another --split{half}.")
     if out.exists() and not (out / CLASSES).is_file() and not _is_empty(out):
         raise ValueError(f"{out} holds something else (no {CLASSES}): name a new folder with --out.")
 
@@ -109,7 +109,7 @@ def _move_in(beside: Path, out: Path, split: str) -> None:
     check_place(out, split)
     moved = [out / part / split for part in PARTS]
     try:
-        for part, final in zip(PARTS, moved, strict=True):
+        for part, final in reversed(list(zip(PARTS, moved, strict=True))):  # masks alone are no split, images might be
             final.parent.mkdir(exist_ok=True)
             into_place(beside / part / split, final)
         if not (out / CLASSES).exists():

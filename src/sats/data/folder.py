@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sats.data.index import cache_path
-from sats.data.pairs import PairsSource, Place, chosen_classes, make_labels, pair_up, repeated
+from sats.data.pairs import PairsSource, Place, chosen_classes, make_labels, pair_up
+from sats.errors import repeated
 from sats.types import BACKGROUND_NAMES, IGNORE
 
 if TYPE_CHECKING:

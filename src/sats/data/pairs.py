@@ -18,7 +18,7 @@ from sats.data.index import (
     scan_files,
 )
 from sats.data.source import Source
-from sats.errors import unknown
+from sats.errors import repeated, unknown
 from sats.types import BACKGROUND, BACKGROUND_NAMES, IGNORE, NOT_LEARNED_YET
 from sats.words import count
 
@@ -225,11 +225,6 @@ def chosen_classes(names: Sequence[str], chosen: Sequence[str], has_background: 
         cause = f"{where} names {len(foreground)} classes, and with a background they are {len(foreground) + 1}"
         raise ValueError(f"{cause}: a mask holds {IGNORE} at most; choose fewer.")
     return (background, *foreground)
-
-
-def repeated(names: Sequence[str]) -> str:
-    """The names that occur more than once, quoted; empty if there are none."""
-    return ", ".join(repr(name) for name in dict.fromkeys(names) if names.count(name) > 1)
 
 
 def _is_background(name: str, background: str) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sats.config import RunConfig
     from sats.engine.run import Run
     from sats.methods import Method
+    from sats.types import Step
 
 
 def adopt(run: Run) -> None:
@@ -51,6 +52,7 @@ def adopt_run(run: Run, earlier: RunFolder) -> None:
     _check_same_start(earlier.config(), run.config, earlier.path)
     for step, scores in zip(run.stream.steps, earlier.scores(), strict=False):
         _check_same_classes(earlier, scores.classes, run.stream.names(step))
+        _check_same_domains(run, earlier, step, earlier.path)
     if run.method.init == "reserved" and not load_model(earlier.step(number - 1) / MODEL).classifier.reserved:
         raise ValueError(
             f"{earlier.path} has no reserved rows left that new classes could start from: add --method.init background."
@@ -75,19 +77,31 @@ def _check_same_classes(earlier: RunFolder, known: tuple[str, ...], wanted: tupl
         )
 
 
+def _check_same_domains(run: Run, earlier: RunFolder, step: Step, source: Path) -> None:
+    """ValueError unless a ``step`` of another run, taken over from ``source``, learned the domains that it has here."""
+    known, wanted = tuple(earlier.steps()[step.index].get("domains", ())), run.stream.domains(step)
+    if known != wanted:
+        raise ValueError(
+            f"{source} has learned {', '.join(known)} in step {step.index}; here that would be {', '.join(wanted)}: "
+            "name the same domains in the same steps, or train step 0 anew."
+        )
+
+
 def adopt_step0(run: Run, source: Path) -> None:
-    """Take over the finished step 0 of another run; ValueError if it is none, or was trained for other classes."""
+    """Take over the finished step 0 of another run; ValueError if it is none, or learned other classes or images."""
     if not (source / SCORES).is_file():
         raise ValueError(f"{source} is not a finished step: --from takes RUN/step-0 of a run, or RUN and a --step DIR.")
-    _check_same_start(RunFolder(source.parent).config(), run.config, source)
-    wanted = run.stream.names(run.stream.steps[0])
+    earlier, first = RunFolder(source.parent), run.stream.steps[0]
+    _check_same_start(earlier.config(), run.config, source)
+    _check_same_domains(run, earlier, first, source)
+    wanted = run.stream.names(first)
     model = load_model(source / MODEL)
     if model.classes != wanted:
         raise ValueError(
             f"{source} knows the classes {', '.join(model.classes)}; this run's step 0 learns {', '.join(wanted)}."
         )
     reserved = model.classifier.reserved
-    prepare_model(run.method, model, run.stream.steps[0])
+    prepare_model(run.method, model, first)
     if model.classifier.reserved != reserved:
         raise ValueError(
             f"{source} has {reserved} reserved rows, this run's step 0 {model.classifier.reserved}: it was trained for "
@@ -101,6 +115,7 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
     """ValueError where step 0 of another run means something else than it would in this one."""
     pairs = {
         "the method's step 0": (other.method.step0_key(), own.method.step0_key()),
+        "stream.of": (other.stream.of, own.stream.of),
         "stream.setting": (other.stream.setting, own.stream.setting),
         "model.name": (other.model.name, own.model.name),
         "model.decoder_size": (other.model.decoder_size, own.model.decoder_size),
@@ -114,6 +129,10 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
     }
     if own.method.uses_saliency:
         pairs["data.saliency"] = (other.data.saliency, own.data.saliency)
+    if own.stream.setting == "partitioned":  # the deal to all steps decides which images step 0 has seen
+        pairs["seed"] = (other.seed, own.seed)
+        for name in ("protocol", "steps", "order", "order_seed"):
+            pairs[f"stream.{name}"] = (getattr(other.stream, name), getattr(own.stream, name))
     for name, (theirs, ours) in pairs.items():
         if theirs != ours:
             raise ValueError(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from sats.config import DataConfig, ExtensionConfig
 from sats.data.extension import HELD_OUT
 from sats.data.folder import read_classes, split_names, split_to_measure
-from sats.data.pairs import repeated
 from sats.engine import processes
 from sats.engine.run_folder import find_model, run_of
-from sats.errors import unknown
+from sats.errors import repeated, unknown
 from sats.files import at_home
 from sats.methods import METHODS, Finetune, method_name
 from sats.methods.base import prepare_model
@@ -61,9 +60,8 @@ def look(model: str, has_background: HasBackground = "auto") -> Origin:
     _check_training(Path(name))
     config = checkpoint.stored_config(name)
     checkpoint.check_family(name, config)
+    checkpoint.check_names(name, config)
     names = checkpoint.class_names(config)
-    if repeats := repeated(names):
-        raise ValueError(f"{name} calls several classes {repeats}: fix id2label in its config.json.")
     known = checkpoint.has_background(config)
     first = known if has_background == "auto" else has_background == "yes"
     preprocessing = checkpoint.preprocessing_of(name, config)

@@ -57,25 +57,33 @@ def measure_again(predictor: Predictor, model: Path, data: str, split: str, aske
     run = run_of(model)
     step = step_of(model, run)
     manner = dataclasses.replace(manner_of(run), **{name: value for name, value in asked.items() if value is not None})
-    if run is None or data or split:
-        scores = measure(predictor, open_source_of(run, manner, data, split), manner, num_first_of(run))
-    elif step is not None and run.config().extends.checkpoint:
+    if run is None or step is None or data or split:
+        scores = measure_by_name(predictor, run, manner, data, split)
+    elif run.config().extends.checkpoint:
         refuse_ways_to_measure(asked)
         scores = measure_extended(predictor, run, step, manner)
-    elif step is not None and run.config().data.folders:
+    elif run.config().data.folders:
         scores = measure_in_run(predictor, run, step, manner)
     else:
-        source = open_source_of(run, manner)
-        scores = measure(predictor, source, manner, num_first_of(run), never_learned(run.config(), source))
+        scores = measure_by_name(predictor, run, manner)
     return scores if step is None else dataclasses.replace(scores, step=step)
 
 
-def never_learned(config: RunConfig[Method], source: Source) -> list[str]:
-    """The classes of ``source`` that no step of the run brings: they are no future ones, but background."""
-    stream = config.stream
-    if not stream.steps or stream.of != "classes":
+def measure_by_name(
+    predictor: Predictor, run: RunFolder | None, manner: Manner, data: str = "", split: str = ""
+) -> Scores:
+    """The scores on a ``split`` of the folder ``data``, else of the run's own data, whose classes are found by name."""
+    source = open_source_of(run, manner, data, split)
+    never = never_learned(run, source) if run and not data else ()
+    return measure(predictor, source, manner, num_first_of(run), never)
+
+
+def never_learned(run: RunFolder, source: Source) -> list[str]:
+    """The classes of ``source``, the run's own data, that no step brings: they are no future ones, but background."""
+    config = run.config()
+    if not config.stream.steps or config.stream.of != "classes" or config.extends.checkpoint:
         return []
-    learned = {name for step in stream.steps for name in step}
+    learned = {name for step in run.steps() for name in step["learns"]}
     return [name for name in source.classes[BACKGROUND + 1 :] if name not in learned]
 
 

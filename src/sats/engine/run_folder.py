@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from sats.config import RunConfig, read_config, to_json
 from sats.documents import is_a, parse_json, read_json
 from sats.evaluation.scores import Scores, read_scores
-from sats.files import building, replacing, saving, write_text
+from sats.files import building, is_utf8, replacing, saving, write_text
 from sats.holding import held, is_held
 from sats.words import shown
 
@@ -224,6 +224,8 @@ def create_run(path: Path, config: RunConfig[Method]) -> RunFolder:
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not an empty folder: choose another one with --out.")
+    if not is_utf8(path.absolute()):
+        raise ValueError(f"The path of {path} is not UTF-8, which files of weights need: choose another with --out.")
     try:
         path.mkdir(parents=True, exist_ok=True)
         folder.write(CONFIG, to_json(config))

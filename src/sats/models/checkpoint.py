@@ -19,12 +19,13 @@ from transformers import SegformerImageProcessorPil as ImageProcessor
 from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
+from sats.errors import repeated
 from sats.files import at_home, building
 from sats.models.deeplab import register
 from sats.models.preprocessing import FILE as PREPROCESSOR
 from sats.models.preprocessing import read_preprocessing
 from sats.models.segmenter import FAMILIES, Segmenter
-from sats.types import BACKGROUND, BACKGROUND_NAMES, NOT_LEARNED_YET
+from sats.types import BACKGROUND, BACKGROUND_NAMES, MOST_CLASSES, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,11 +114,13 @@ def _foreign_kernels(settings: object) -> list[str]:
 def load(folder: Path, groups: Sequence[int] = ()) -> Segmenter:
     """The segmenter saved in ``folder``; ``groups`` says how many classes each step added (default: one step).
 
-    Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none. A network whose
+    Any folder of Hugging Face's layout with a network of FAMILIES will do; ValueError if it holds none, or one whose
+    classes `check_names` refuses. A network whose
     first class is no background, by what we wrote beside it or else by its name, gets a virtual one.
     """
     reserved = folder / RESERVED
     network = load_network(folder)
+    check_names(str(folder), network.config)
     with reading(str(folder)):
         rows = load_file(reserved) if reserved.is_file() else {}
     segmenter = as_segmenter(network, preprocessing_of(str(folder), network.config), groups)
@@ -183,8 +186,17 @@ def check_family(weights: str, config: PreTrainedConfig) -> None:
 
 
 def class_names(config: PreTrainedConfig) -> list[str]:
-    """The names of a network's channels, in their order."""
-    return [str(name) for _, name in sorted((config.id2label or {}).items())]
+    """The names of a network's channels, in their order, without blanks around them, as files of names have them."""
+    return [str(name).strip() for _, name in sorted((config.id2label or {}).items())]
+
+
+def check_names(model: str, config: PreTrainedConfig) -> None:
+    """ValueError if several channels have one name, or there are more than a mask of 8 bits can tell apart."""
+    names = class_names(config)
+    if repeats := repeated(names):
+        raise ValueError(f"{model} calls several classes {repeats}: fix id2label in its config.json.")
+    if len(names) - has_background(config) > MOST_CLASSES:
+        raise ValueError(f"{model} knows {len(names)} classes, and a mask of 8 bits has room for {MOST_CLASSES}.")
 
 
 def has_background(config: PreTrainedConfig) -> bool:
