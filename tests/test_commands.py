@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.table import Table
 
 import sats
 from sats.cli import COMMANDS, main
@@ -20,6 +21,7 @@ from sats.config import EvaluationConfig, StreamConfig
 from sats.data.index import read_image
 from sats.engine.run_folder import RunFolder, create_run, find_model, open_run, run_of
 from sats.evaluation.overlay import index_image, overlay, palette
+from sats.evaluation.table import show
 from sats.types import IGNORE
 from test_engine import run, small
 
@@ -159,7 +161,7 @@ def test_predicting_a_folder_of_anything(finished: Path, tmp_path: Path) -> None
     (source / "notes.txt").write_text("no image")
     assert main(["predict", str(finished), str(source), "--out", str(out), "--probabilities"]) == 0
     sizes = {"plain": (50, 30), "grey": (1, 1), "deep/alpha": (64, 200), "turned": (30, 50)}
-    assert len([path for path in out.rglob("*") if path.is_file()]) == 3 * len(sizes)
+    assert len([path for path in out.rglob("*") if path.is_file()]) == 1 + 3 * len(sizes)
     for name, size in sizes.items():
         with Image.open(out / f"{name}.png") as labels, Image.open(out / f"{name}-overlay.png") as shown:
             assert labels.mode == "P"
@@ -171,6 +173,27 @@ def test_predicting_a_folder_of_anything(finished: Path, tmp_path: Path) -> None
         assert list(classes[:2]) == ["background", "zero"]
         agree = probabilities.argmax(0) == found
         assert agree.mean() > 0.99  # float16 may tie
+    assert tuple((out / "classes.txt").read_text().splitlines()) == sats.load(finished).classes
+
+
+def test_predicting_says_what_the_masks_hold(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And leaves another data set's names alone."""
+    image, out = picture(tmp_path / "photo.jpg"), tmp_path / "out"
+    out.mkdir()
+    (out / "classes.txt").write_text("background\nhorse\n")
+    assert main(["predict", str(finished), str(image), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    with Image.open(out / "photo.png") as labels:
+        found, pixels = np.unique(np.asarray(labels), return_counts=True)
+    classes = sats.load(finished).classes
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines() if line.startswith("│")]
+    shares = {str(index): f"{100 * number / pixels.sum():.1f}" for index, number in zip(found, pixels, strict=True)}
+    assert {row[0]: row[2] for row in rows} == shares
+    assert {row[1] for row in rows} == {classes[index] for index in found}
+    assert "classes.txt was there and is left as it is; the model has the classes background, zero" in told
+    assert (out / "classes.txt").read_text() == "background\nhorse\n"
 
 
 def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +221,11 @@ def test_predicting_replaces_no_photograph(finished: Path, tmp_path: Path, capsy
     for _ in range(2):
         assert main(["predict", run, str(source), "--out", str(source / "masks")]) == 0
         assert capsys.readouterr().out.startswith("1 image: ")
-    assert sorted(path.name for path in (source / "masks").iterdir()) == ["photo-overlay.png", "photo.png"]
+    assert sorted(path.name for path in (source / "masks").iterdir()) == [
+        "classes.txt",
+        "photo-overlay.png",
+        "photo.png",
+    ]
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo-overlay.png", "photo.npz"])
@@ -233,7 +260,7 @@ def test_predicting_goes_on_after_a_broken_image(
     shown = capsys.readouterr().out
     assert "could not be used were skipped: 1 problem" in shown
     assert "1 image: " in shown
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "classes.txt"]
     (tmp_path / "in" / "b.png").unlink()
     (tmp_path / "in" / "c.png").symlink_to(tmp_path / "gone.png")
     assert main([*words, "--on-error", "skip"]) == 2
@@ -452,3 +479,22 @@ def test_the_run_of_a_model_is_found_from_within_its_folder(finished: Path, monk
         assert found is not None
         assert found.path == finished.resolve()
     assert run_of(finished) is None
+
+
+def test_what_python_hands_over_is_checked_as_flags_are(finished: Path, tmp_path: Path) -> None:
+    for name, word in (("future", "Background"), ("background", "no"), ("on_error", "warn")):
+        with pytest.raises(ValueError, match=f"{name}: There is no choice '{word}'"):
+            sats.evaluate(finished, **{name: word})
+    with pytest.raises(ValueError, match=r"extend no model: make them with sats\.extension"):
+        sats.extend(small("sats"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"There is no image .*nowhere\.jpg: fix the path"):
+        sats.load(finished).predict(tmp_path / "nowhere.jpg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_title_is_not_folded_to_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    title = "gained: IoU on /a/folder/that/has/a/long/path/to/its/data, %"
+    table = Table(title=title)
+    table.add_column("new class")
+    show(table)
+    assert capsys.readouterr().out.startswith(f"{title}\n")

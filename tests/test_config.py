@@ -145,6 +145,8 @@ def test_settings_are_changed_by_their_dotted_names(tmp_path: Path) -> None:
     assert changed.start_from == str(tmp_path)
     assert config == recipe("scenes", "sats")
     assert with_settings(config, {}) == config
+    other = with_settings(config, {"method.name": "mib", "method.distillation": 3.0})
+    assert other.method == METHODS["mib"](distillation=3.0)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,8 @@ def test_settings_are_changed_by_their_dotted_names(tmp_path: Path) -> None:
     [
         ({"train.epoch": 2}, "did you mean 'epochs'"),
         ({"trian.epochs": 2}, "did you mean 'train'"),
+        ({"stream.setting": "overlaped"}, "stream: setting: There is no choice 'overlaped'; did you mean 'overlapped'"),
+        ({"method.name": "mob"}, "did you mean 'mib'"),
         ({"train.epochs": "two"}, r"epochs must be int, not 'two'"),
         ({"seed.of": 1}, "seed must be int"),
         ({"train": 3}, "expected the settings of TrainConfig"),

@@ -413,12 +413,22 @@ def test_a_finished_run_whose_model_was_not_put_into_place_is_published_by_resum
     assert not (tmp_path / "hf" / "run").exists()
 
 
+def test_the_folder_here_may_be_the_data(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    monkeypatch.chdir(data)
+    folder = begin([str(model), "--data", ".", *SMALL, "--out", str(tmp_path / "out")])
+    assert folder.config().data.root == str(data)
+
+
 @pytest.mark.parametrize(
     ("classes", "words", "sentence"),
     [
         (CITY, ["--method.init", "background"], "take teacher"),
         (("road", "car", "car"), [], "calls several classes 'car'"),
         (CITY, ["--old-data", "{data}"], "has none of the old classes"),
+        (CITY, ["--old-data", "{data}/nowhere"], "is not a folder"),
+        (CITY, ["--step", "{data}"], "leave out --step"),
+        (CITY, ["--optim.factors.classifier", "3"], "say --optim.factors-later.* instead"),
         (CITY, ["--from", "{data}"], "leave it out"),
         (CITY, ["--protocol", "2-1"], "leave out what --stream.* says"),
         (CITY, ["--model.name", "deeplabv3-r50"], "leave out what --model.* says"),

@@ -136,11 +136,23 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "predict nothing": ("predict {run} {data}/nothing.jpg --out {out}", 2, "does not exist"),
     "predict no images": ("predict {run} {run}/step-0 --out {out}", 2, "holds no images"),
     "predict a text file": ("predict {run} {data}/classes.txt --out {out}", 2, "classes.txt is not an image"),
+    "check steps": ("data check {data} --stream.steps cat dgo", 2, "did you mean 'dog'"),
+    "one class in steps": ("data check {data} --classes cat --protocol 1-1", 2, "Use all to learn it at once, or list"),
+    "a step 0 of other scenes": (
+        "train scenes --method mib --images 8 --model.name segformer-tiny --from {run}/step-0 --out {out}",
+        2,
+        "data.images",
+    ),
     "check nothing": ("data check {out}", 2, "is not a folder"),
     "unknown data command": ("data chek {data}", 2, "did you mean 'check'"),
     "runs of nothing": ("runs {out}", 2, "is not a folder"),
     "no runs": ("runs {data}", 2, "holds no runs"),
-    "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "model.name"),
+    "start from another run's classes": (TRAIN + " --from {run}/step-0", 2, "data.source"),
+    "start from another network": (
+        "train scenes --images 20 --data.image-size 32 --method mib --model.name segformer-b0 --from {run}/step-0",
+        2,
+        "model.name",
+    ),
     "negative epochs": (TRAIN + " --epochs-later -1", 2, "at least 0"),
     "transfer to a frozen encoder": (
         TRAIN.replace("finetune", "sats") + " --method.frozen-encoder",
@@ -299,3 +311,17 @@ def test_names_of_any_bytes_are_kept_in_settings(data: Path, tmp_path: Path) -> 
     folder = create_run(tmp_path / "run", config)
     assert folder.config() == config
     assert len(open_data("folder", odd, "train")) == len(open_data("folder", data, "train"))
+
+
+def test_binary_masks_of_0_and_255_are_told_apart_from_labels(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (data / "masks" / "val").iterdir():
+        write(path, 255 * (np.asarray(Image.open(path)) > 0).astype(np.uint8))
+    assert main(["data", "check", str(data)]) == 2
+    assert "- val: no mask holds any of the classes (255 is no class" in capsys.readouterr().out
+
+
+def test_steps_and_orders_are_shown_before_they_are_trained(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--stream.steps", "dog", "cat"], ["--protocol", "1-1", "--order", "dog,cat"]):
+        assert main(["data", "check", str(data), *words]) == 0
+        rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│ ")]
+        assert [[cell.strip() for cell in row] for row in rows[-2:]] == [["0", "dog", "4"], ["1", "cat", "4"]]

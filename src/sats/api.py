@@ -8,7 +8,7 @@ import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sats.engine import launch, runtime
 from sats.engine.remeasure import measure_again
@@ -24,12 +24,12 @@ from sats.engine.run_folder import (
     run_of,
 )
 from sats.engine.tracking import check_trackers, followed
-from sats.errors import RunError
+from sats.errors import RunError, unknown
 from sats.files import at_home
 from sats.methods import METHODS, method_name
 from sats.progress import LOADING, waiting
 from sats.runs import Run
-from sats.types import ALL, MIN_SIDE
+from sats.types import ALL, MIN_SIDE, Background, Future, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from sats.evaluation.predict import Predictor
     from sats.evaluation.scores import Scores
     from sats.methods import Method
-    from sats.types import Background, Future, OnError
 
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -98,6 +97,8 @@ def extension(
 def start_extension(config: RunConfig[Method], out: Path | str, tracker: Sequence[str] | str = ()) -> RunFolder:
     """The folder of a new extension's run, ``out``/run; nothing is trained yet."""
     check_trackers(tracker)
+    if not config.extends.checkpoint:
+        raise ValueError("These settings extend no model: make them with sats.extension(MODEL, DATA).")
     path = at_home(out)
     if (path / EXTENSION).exists() and not (path / CONFIG).exists():
         raise ValueError(
@@ -143,6 +144,13 @@ def evaluate(
         raise ValueError(f"--batch-size is {batch_size}; it must be at least 1.")
     if crop and crop < MIN_SIDE:
         raise ValueError(f"--crop is {crop}; it must be at least {MIN_SIDE}, or 0 for whole images.")
+    for name, value, kind in (
+        ("future", future, Future),
+        ("background", background, Background),
+        ("on_error", on_error, OnError),
+    ):
+        if value not in (None, *get_args(kind)):
+            raise ValueError(f"{name}: {unknown('choice', str(value), get_args(kind))}")
     folder = find_model(at_home(model))  # complains before torch is loaded
     asked = {"future": future, "background": background, "crop": crop, "on_error": on_error, "batch_size": batch_size}
     return measure_again(load(folder), folder, os.fspath(data), split, asked)

@@ -15,6 +15,7 @@ from sats.commands import COMMANDS, SHARED
 from sats.engine import launch
 from sats.errors import RunError, StoppedElsewhereError, unknown
 from sats.methods import METHODS
+from sats.methods.own import import_own
 from sats.published import WITH_MEMORY
 from sats.recipes import RECIPES
 from sats.words import verbatim
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's: refused with a message anyway
             if not launch.is_main():  # the main process has the same
                 warnings.simplefilter("ignore")
+            import_own()
             _dispatch(words)
     except ValueError as error:
         if not _is_ours(error):

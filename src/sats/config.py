@@ -15,7 +15,7 @@ from sats.config_checks import check
 from sats.documents import checked, parse_json
 from sats.dotted import merged, nested
 from sats.errors import unknown
-from sats.methods import METHODS, Method, method_name
+from sats.methods import Method, method_class, method_name
 from sats.types import Background, ExemplarLabels, Future, HasBackground, Increment, OnError, Selection, Setting, Void
 
 if TYPE_CHECKING:
@@ -325,20 +325,27 @@ def from_json(text: str, where: str = "the configuration") -> RunConfig[Method]:
     if not isinstance(values, dict) or not isinstance(values.get("method"), dict):
         raise ValueError(f"{where} is not a run's configuration: it has no method.")
     name = str(values["method"].pop("name", None))
-    if name not in METHODS:
-        raise ValueError(f"{where}: {unknown('method', name, METHODS)}")
-    return typing.cast("RunConfig[Method]", _build(RunConfig, values, where, {"method": METHODS[name]}))
+    try:
+        kind = method_class(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return typing.cast("RunConfig[Method]", _build(RunConfig, values, where, {"method": kind}))
 
 
 def with_settings(config: RunConfig[Method], settings: Mapping[str, Any]) -> RunConfig[Method]:
     """``config`` with some settings changed, by dotted names as in {"train.epochs": 2}.
 
-    ValueError names an unknown one and the nearest right one, or what cannot work together.
+    Another method, {"method.name": "mib"}, comes with its own defaults. ValueError names an unknown setting and the
+    nearest right one, or what cannot work together.
     """
-    values = json.loads(to_json(config))
+    changes: dict[str, Any] = {}
     for name, value in settings.items():
-        values = merged(values, nested(name, value))
-    return from_json(json.dumps(values, default=str), "the settings")
+        changes = merged(changes, nested(name, value))
+    method = changes.get("method")
+    other = method.get("name") if isinstance(method, dict) else None
+    if other not in (None, method_name(config.method)):
+        config = dataclasses.replace(config, method=method_class(str(other))())
+    return from_json(json.dumps(merged(json.loads(to_json(config)), changes), default=str), "the settings")
 
 
 def read_config(path: Path) -> RunConfig[Method]:
@@ -374,6 +381,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     try:
         return checked(value, kind)
     except TypeCheckError as error:
+        if typing.get_origin(kind) is Literal and isinstance(value, str):
+            raise ValueError(f"{where}: {unknown('choice', value, typing.get_args(kind))}") from error
         raise ValueError(f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}.") from error
 
 

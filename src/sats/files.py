@@ -188,16 +188,15 @@ def _discard_strays(folder: Path) -> None:
     with suppress(OSError):
         for entry in os.scandir(folder):
             if (stray := STRAY.fullmatch(entry.name)) and _is_abandoned(entry, int(stray["process"]), stray["machine"]):
-                if stray["kind"] == "old":
-                    _put_back(Path(entry))
-                _remove(Path(entry))
+                _discard(Path(entry), stray["kind"])
 
 
-def _put_back(stray: Path) -> None:
-    """Put back what `into_place` had set aside and not replaced yet."""
-    for outdated in stray.iterdir():
+def _discard(stray: Path, kind: str) -> None:
+    """Put back what `into_place` had set aside and not replaced yet; remove all else."""
+    for outdated in stray.iterdir() if kind == "old" else ():
         if not (final := stray.with_name(outdated.name)).exists():
             outdated.rename(final)
+    _remove(stray)
 
 
 def _is_abandoned(entry: os.DirEntry[str], process: int, machine: str) -> bool:

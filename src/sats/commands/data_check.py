@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import tyro
 from rich.table import Table
 
-from sats.config import Names
+from sats.config import Names, StreamConfig
 from sats.evaluation.table import cell, show
 from sats.files import at_home
-from sats.types import HasBackground, Increment, Setting
+from sats.types import BACKGROUND, HasBackground, Increment, Setting
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sats.data.pairs import PairsSource
+
+
+NO_CLASS: Final = (
+    "no mask holds any of the classes (255 is no class: it leaves a pixel out; masks of 0 and 255 should say 1 there)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,12 @@ class CheckArguments:
     """The kind of data: "folder" (images/, masks/, classes.txt), or a name from `sats data list`."""
     protocol: str = ""
     """A-B: also show the images of each step."""
+    steps: Annotated[tuple[Names, ...], tyro.conf.arg(aliases=["--stream.steps"])] = ()
+    """The classes (or domains) of each step by name, instead of a protocol: a,b c d,e is three steps."""
+    order: Annotated[Names, tyro.conf.arg(aliases=["--stream.order"])] = ()
+    """Every class (or domain) once, in the order to learn them."""
+    order_seed: Annotated[int | None, tyro.conf.arg(aliases=["--stream.order-seed"])] = None
+    """Shuffle the order with this seed."""
     setting: Setting = "overlapped"
     """Which images a step sees."""
     of: Increment = "classes"
@@ -55,32 +66,43 @@ def main(words: Sequence[str]) -> None:
 
 def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
-    from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
-
     root = at_home(arguments.folder)
-    sources: dict[str, PairsSource] = {}
-    problems: list[str] = []
     with _recognising(arguments, root):
-        for split in _splits(arguments, root):
-            try:
-                sources[split] = _open(arguments, root, split)
-                found = [*sources[split].skipped, *_broken(arguments, sources[split], split)]
-            except DataProblemsError as error:
-                found = list(error.problems)
-            problems += [f"{split}: {problem}" for problem in found]
+        sources, problems = _look_through(arguments, root)
     if sources:
         show(class_table(sources))
+        problems += [f"{split}: {NO_CLASS}" for split in _without_classes(sources)]
     for problem in problems:
         print(f"- {verbatim(problem)}")
     if problems:
         raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
-    if arguments.protocol:
-        if arguments.train_split not in sources:
-            raise ValueError(
-                f"{root} has no split {arguments.train_split!r} to learn from: name one with --train-split."
-            )
-        show(step_table(sources[arguments.train_split], arguments.protocol, arguments.setting, arguments.of))
+    stream = StreamConfig(**{entry.name: getattr(arguments, entry.name) for entry in fields(StreamConfig)})
+    if stream.protocol or stream.steps:
+        show(step_table(_to_learn_from(sources, root, arguments.train_split), stream))
     print(f"{root}: nothing wrong.")
+
+
+def _look_through(arguments: CheckArguments, root: Path) -> tuple[dict[str, PairsSource], list[str]]:
+    """The splits that can be opened, and what is wrong with any."""
+    from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
+
+    sources: dict[str, PairsSource] = {}
+    problems: list[str] = []
+    for split in _splits(arguments, root):
+        try:
+            sources[split] = _open(arguments, root, split)
+            found = [*sources[split].skipped, *_broken(arguments, sources[split], split)]
+        except DataProblemsError as error:
+            found = list(error.problems)
+        problems += [f"{split}: {problem}" for problem in found]
+    return sources, problems
+
+
+def _to_learn_from(sources: dict[str, PairsSource], root: Path, split: str) -> PairsSource:
+    """The ``split`` that steps learn from; ValueError if there is none."""
+    if split not in sources:
+        raise ValueError(f"{root} has no split {split!r} to learn from: name one with --train-split.")
+    return sources[split]
 
 
 def _splits(arguments: CheckArguments, root: Path) -> list[str]:
@@ -118,6 +140,11 @@ def _broken(arguments: CheckArguments, source: PairsSource, split: str) -> list[
     return [] if arguments.quick else broken_images(source, f"decoding {split}")
 
 
+def _without_classes(sources: dict[str, PairsSource]) -> list[str]:
+    """The splits whose masks hold none of the classes."""
+    return [split for split, source in sources.items() if not source.presence()[:, BACKGROUND + 1 :].any()]
+
+
 def class_table(sources: dict[str, PairsSource]) -> Table:
     """The images that hold each class, by split."""
     table = Table(title="Images that hold each class", title_justify="left")
@@ -131,28 +158,30 @@ def class_table(sources: dict[str, PairsSource]) -> Table:
     return table
 
 
-def step_table(source: PairsSource, protocol: str, setting: Setting, of: Increment) -> Table:
+def step_table(source: PairsSource, stream: StreamConfig) -> Table:
     """The classes, or domains, that each step learns, and the training images it sees."""
-    table = Table(title=f"Steps of {protocol}, {setting if of == 'classes' else of}", title_justify="left")
+    cut = "by name" if stream.steps else f"of {stream.protocol}"
+    table = Table(title=f"Steps {cut}, {stream.setting if stream.of == 'classes' else stream.of}", title_justify="left")
     table.add_column("step", justify="right")
     table.add_column("learns", overflow="fold")
     table.add_column("images", justify="right")
-    for index, (brought, images) in enumerate(_steps(source, protocol, setting, of)):
+    for index, (brought, images) in enumerate(_steps(source, stream)):
         names = ", ".join(cell(name) for name in brought)
         table.add_row(str(index), names, str(images) if images else "[red]none[/red]")
     return table
 
 
-def _steps(source: PairsSource, protocol: str, setting: Setting, of: Increment) -> list[tuple[list[str], int]]:
+def _steps(source: PairsSource, stream: StreamConfig) -> list[tuple[list[str], int]]:
     """What each step brings, by name, and its number of images."""
     from sats.data.arrivals import assign_images
     from sats.data.domains import domains_by_step
     from sats.data.protocol import class_groups
 
-    if of == "domains":
-        return [(list(arrival.domains), len(arrival.images)) for arrival in domains_by_step(source, protocol)]
-    groups = class_groups(source.classes, protocol, (), (), None)
-    dealt = assign_images(source.presence(), groups, setting)
+    cut = (stream.protocol, stream.steps, stream.order, stream.order_seed)
+    if stream.of == "domains":
+        return [(list(arrival.domains), len(arrival.images)) for arrival in domains_by_step(source, *cut)]
+    groups = class_groups(source.classes, *cut)
+    dealt = assign_images(source.presence(), groups, stream.setting)
     return [
         ([source.classes[member] for member in group], len(images)) for group, images in zip(groups, dealt, strict=True)
     ]

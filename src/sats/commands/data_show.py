@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sats.commands.data_check import step_table
-from sats.config import Names
+from sats.config import Names, StreamConfig
 from sats.evaluation.table import show
 from sats.files import at_home
 from sats.progress import progress_bar
@@ -67,7 +67,8 @@ def main(words: Sequence[str]) -> None:
     source = open_source(arguments)
     tables = []
     if arguments.protocol:
-        tables.append(step_table(source, arguments.protocol, arguments.setting, arguments.of))
+        stream = StreamConfig(protocol=arguments.protocol, setting=arguments.setting, of=arguments.of)
+        tables.append(step_table(source, stream))
     chosen = write_sheet(arguments, source)
     show(class_table(source, arguments.split, arguments.seed), *tables)
     print(sentences(arguments, source, chosen))

@@ -72,10 +72,11 @@ def begin(words: list[str]) -> RunFolder:
         raise ValueError("Where to? Name a new folder with --out NEW.")
     check_flags(arguments.run, base)
     config = plan(origin, one_rate(arguments.run, base), arguments.old_data, arguments.merge)
+    notes = (*origin.notes, *what_is_measured_on(config))  # complains about data before there is a folder
     folder = api.start_extension(config, arguments.out, arguments.tracker)
     old, new = config.stream.steps
     print(f"{origin.name} knows {len(old)} classes; it learns {len(new)}: {names(new)}.")
-    for note in (*origin.notes, *what_is_measured_on(config)):
+    for note in notes:
         print(verbatim(note))
     return folder
 
@@ -85,6 +86,10 @@ def check_flags(config: RunConfig[Method], base: RunConfig[Method]) -> None:
     for name in ("stream", "model"):
         if getattr(config, name) != getattr(base, name):
             raise ValueError(f"MODEL and --data say which classes and which network: leave out what --{name}.* says.")
+    if config.data.folders:
+        raise ValueError("A model is extended by one folder, --data DIR: leave out --step.")
+    if config.optim.factors != base.optim.factors:
+        raise ValueError("The only step that is trained is the later one: say --optim.factors-later.* instead.")
     measured = {f"--evaluation.{name}": attrgetter(f"evaluation.{name}") for name in ("future", "background")}
     for flag, value in {**measured, "--data.void": attrgetter("data.void")}.items():
         if value(config) != value(base):

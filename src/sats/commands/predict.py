@@ -9,30 +9,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
+from rich.table import Table
 
 from sats import api
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, opened, read_image
 from sats.engine.skipped import show_skipped
 from sats.evaluation.overlay import index_image, overlay, palette
-from sats.files import at_home, replacing, saving
+from sats.evaluation.table import cell, percent, show
+from sats.files import at_home, replacing, saving, write_text
 from sats.progress import progress_bar
 from sats.types import OnError
-from sats.words import count
+from sats.words import count, names, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from sats.evaluation.predict import Prediction, Predictor
 
 MASK, OVERLAY, PROBABILITIES = ".png", "-overlay.png", ".npz"
 """How the names of what is written for an image end."""
+CLASSES = "classes.txt"
+MOST_SHOWN = 20
+"""Classes that a table on the terminal lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictArguments:
-    """Write what a model sees in images: NAME.png, NAME-overlay.png."""
+    """Write what a model sees in images: NAME.png, NAME-overlay.png, and classes.txt."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|MODEL")]
     """A run, a step of one, or a model folder."""
@@ -58,13 +64,16 @@ def main(words: Sequence[str]) -> None:
 
     predictor = api.load(arguments.model)
     skipped: list[str] = []
+    pixels = np.zeros(len(predictor.classes), dtype=np.int64)
     for file, name in progress_bar(files.items(), "predicting", len(files)):
         if image := read_or_skip(file, skipped if arguments.on_error == "skip" else None):
-            predict_one(predictor, image, out / name, endings)
+            pixels += predict_one(predictor, image, out / name, endings)
     show_skipped(skipped)
     if len(skipped) == len(files):
         raise ValueError(f"None of the images could be read: nothing was written to {out}.")
     print(f"{count(len(files) - len(skipped), 'image')}: {out}")
+    show(legend(predictor.classes, pixels))
+    print(name_classes(predictor.classes, out))
 
 
 def endings_of(arguments: PredictArguments) -> tuple[str, ...]:
@@ -165,8 +174,31 @@ def _members(path: Path) -> set[str]:
         return set()
 
 
-def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> None:
-    """Write what ``predictor`` sees in ``image`` to ``target`` with each of ``endings``."""
+def legend(classes: Sequence[str], pixels: NDArray[np.int64]) -> Table:
+    """What the indices mean, of the classes that were found, those with the most of all ``pixels`` first."""
+    table = Table(title="What the masks hold", title_justify="left")
+    for column in ("index", "class", "pixels, %"):
+        table.add_column(column, justify="left" if column == "class" else "right", overflow="fold")
+    found = [int(index) for index in np.argsort(-pixels, kind="stable") if pixels[index]]
+    for index in found[:MOST_SHOWN]:
+        table.add_row(str(index), cell(classes[index]), percent(pixels[index] / pixels.sum()))
+    if (more := len(found) - MOST_SHOWN) > 0:
+        table.caption = f"and {count(more, 'more class', 'more classes')}"
+    return table
+
+
+def name_classes(classes: Sequence[str], out: Path) -> str:
+    """Write a line for each index into classes.txt, unless another one is there, and say so."""
+    path, text = out / CLASSES, "".join(f"{' '.join(verbatim(name).split())}\n" for name in classes)
+    if path.exists() and path.read_bytes() != text.encode():
+        return f"{path} was there and is left as it is; the model has the classes {names(classes)}."
+    with saving(out):
+        write_text(path, text)
+    return f"indices, a line each: {path}"
+
+
+def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> NDArray[np.int64]:
+    """Write what ``predictor`` sees in ``image`` to ``target`` with each of ``endings``; the pixels of each class."""
     prediction = predictor.predict(image) if PROBABILITIES in endings else None
     labels = prediction.labels if prediction else predictor.labels(image)
     with saving(target.parent):
@@ -176,6 +208,7 @@ def predict_one(predictor: Predictor, image: Image, target: Path, endings: Seque
             write_picture(overlay(image, labels), Path(f"{target}{OVERLAY}"))
         if prediction:
             write_probabilities(prediction, Path(f"{target}{PROBABILITIES}"))
+    return np.bincount(labels.ravel(), minlength=len(predictor.classes))
 
 
 def write_picture(picture: Image, path: Path) -> None:

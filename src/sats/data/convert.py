@@ -61,11 +61,15 @@ def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
         raise ValueError(f"A split is a folder, called something like train or val, not {split!r}: fix --split.")
     for folder in inputs:
         _check_apart(out, folder)
-    if there := [out / part / split for part in PARTS if (out / part / split).exists()]:
-        half = "" if len(there) == len(PARTS) else " (if a conversion was killed, that is half of it: remove it)"
-        raise ValueError(f"{there[0]} is there already, and nothing is replaced: choose another --split{half}.")
+    _check_free([out / part / split for part in PARTS])
     if out.exists() and not (out / CLASSES).is_file() and not _is_empty(out):
         raise ValueError(f"{out} holds something else (no {CLASSES}): name a new folder with --out.")
+
+
+def _check_free(places: Sequence[Path]) -> None:
+    if there := [place for place in places if place.exists()]:
+        half = "" if len(there) == len(places) else " (if a conversion was killed, that is half of it: remove it)"
+        raise ValueError(f"{there[0]} is there already, and nothing is replaced: choose another --split{half}.")
 
 
 def _check_apart(out: Path, folder: Path) -> None:

@@ -52,7 +52,10 @@ class Extension:
         present = self.train_source.presence()[self._train_indices()]
         for name in self.new:
             if not present[:, self.train_source.classes.index(name)].any():
-                raise ValueError(f"No training image holds {name!r}: leave it out with --classes, or label some.")
+                raise ValueError(
+                    f"No training image holds {name!r}: leave it out with --classes, or label some "
+                    "(255 in a mask is no class: it leaves the pixel out)."
+                )
 
     @property
     def steps(self) -> tuple[Step, ...]:

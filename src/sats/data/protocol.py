@@ -87,6 +87,8 @@ def _first_and_later(protocol: str, number: int, of: Increment) -> tuple[int, in
 
 def _nearest_protocols(start: int, size: int, number: int) -> str:
     """A suggestion with the nearest A that fits B, where there is one."""
+    if number == 1:
+        return f"Use {ALL} to learn it at once, "
     fitting = range(number % size or size, number, size)
     if not fitting:
         return "Choose a smaller B, "

@@ -237,7 +237,8 @@ class Stream:
             if not len(self._arrivals[step.index].images):
                 raise ValueError(
                     f"No training image for the step that brings {', '.join(self.brings(step))}: leave these out, or "
-                    "add images that hold them. (The setting, and what is labelled, decide which images a step sees.)"
+                    "add images that hold them. (The setting, and what is labelled, decide which images a step sees; "
+                    "255 in a mask is no class.)"
                 )
 
     @property

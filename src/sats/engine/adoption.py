@@ -79,7 +79,8 @@ def _check_same_classes(earlier: RunFolder, known: tuple[str, ...], wanted: tupl
 
 def _check_same_domains(run: Run, earlier: RunFolder, step: Step, source: Path) -> None:
     """ValueError unless a ``step`` of another run, taken over from ``source``, learned the domains that it has here."""
-    known, wanted = tuple(earlier.steps()[step.index].get("domains", ())), run.stream.domains(step)
+    wanted = run.stream.domains(step)
+    known = tuple(*earlier.domains()[step.index : step.index + 1])
     if known != wanted:
         raise ValueError(
             f"{source} has learned {', '.join(known)} in step {step.index}; here that would be {', '.join(wanted)}: "
@@ -107,6 +108,10 @@ def adopt_step0(run: Run, source: Path) -> None:
             f"{source} has {reserved} reserved rows, this run's step 0 {model.classifier.reserved}: it was trained for "
             "another number of classes to come. Train step 0 anew."
         )
+    now = len(run.stream.train_samples(first))
+    then = next((described["images"] for described in earlier.steps()), now)  # a step may lie alone
+    if then != now:
+        run.log.say(f"{source} has seen {then} training images; of the data here it would see {now}.")
     with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:
         shutil.copytree(source, folder, dirs_exist_ok=True)
 
@@ -115,6 +120,7 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
     """ValueError where step 0 of another run means something else than it would in this one."""
     pairs = {
         "the method's step 0": (other.method.step0_key(), own.method.step0_key()),
+        "data.source": (other.data.source, own.data.source),
         "stream.of": (other.stream.of, own.stream.of),
         "stream.setting": (other.stream.setting, own.stream.setting),
         "model.name": (other.model.name, own.model.name),
@@ -127,6 +133,9 @@ def _check_same_start(other: RunConfig[Method], own: RunConfig[Method], source: 
         "data.void": (other.data.void, own.data.void),
         "evaluation.future": (other.evaluation.future, own.evaluation.future),
     }
+    if own.data.source == "scenes":
+        pairs["data.images"] = (other.data.images, own.data.images)
+        pairs["data.image_size"] = (other.data.image_size, own.data.image_size)
     if own.method.uses_saliency:
         pairs["data.saliency"] = (other.data.saliency, own.data.saliency)
     if own.stream.setting == "partitioned":  # the deal to all steps decides which images step 0 has seen

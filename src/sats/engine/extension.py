@@ -113,7 +113,7 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
     """
     _check_method(origin, config.method)
     data = config.data
-    if data.source != "folder" or data.root in ("", "."):
+    if data.source != "folder" or (data.root == "." and not Path("classes.txt").is_file()):
         raise ValueError("Where are the new images? Name a folder of images and masks with --data DIR.")
     if config.start_from:
         raise ValueError("--from names the step 0 of a run, and here MODEL is that: leave it out.")

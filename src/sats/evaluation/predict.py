@@ -114,7 +114,11 @@ def _in_rgb(image: Picture) -> Image.Image:
             shape = f"{image.dtype} {list(image.shape)}"
             raise ValueError(f"An array of an image is uint8 and [H, W] or [H, W, 3], not {shape}: convert it.")
         image = Image.fromarray(image)
-    return to_rgb(ImageOps.exif_transpose(image)) if isinstance(image, Image.Image) else read_image(os.fspath(image))
+    if isinstance(image, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(image))
+    if not os.path.lexists(image):
+        raise ValueError(f"There is no image {os.fspath(image)}: fix the path.")
+    return read_image(os.fspath(image))
 
 
 def read_predictor(folder: Path, method: Method) -> Predictor:

@@ -49,7 +49,11 @@ def show(*tables: Table) -> None:
     if not console.is_terminal:
         console = Console(width=UNLIMITED)
         console = Console(width=max([80, *(console.measure(table).maximum for table in tables)]))
-    console.print(*tables)
+    for table in tables:
+        title, table.title = table.title, None  # which rich would fold to the table's width
+        if title:
+            console.print(title, style="table.title", highlight=False, soft_wrap=True)
+        console.print(table)
 
 
 def show_scores(history: Sequence[Scores]) -> None:

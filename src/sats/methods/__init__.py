@@ -11,6 +11,7 @@ from sats.methods.joint import Joint
 from sats.methods.lwf import Lwf
 from sats.methods.lwf_mc import LwfMc
 from sats.methods.mib import Mib
+from sats.methods.own import VARIABLE
 from sats.methods.pi import Pi
 from sats.methods.plop import Plop
 from sats.methods.rw import Rw
@@ -44,7 +45,7 @@ __all__ = [
 def method_class(name: str) -> type[Method]:
     """The method called ``name``; ValueError names the nearest right name."""
     if name not in METHODS:
-        raise ValueError(unknown("method", name, METHODS))
+        raise ValueError(f"{unknown('method', name, METHODS)} ({VARIABLE}=FILE.py brings one of your own.)")
     return METHODS[name]
 
 
