@@ -147,6 +147,8 @@ def test_settings_are_changed_by_their_dotted_names(tmp_path: Path) -> None:
     assert with_settings(config, {}) == config
     other = with_settings(config, {"method.name": "mib", "method.distillation": 3.0})
     assert other.method == METHODS["mib"](distillation=3.0)
+    remembering = with_settings(config, {"memory.size": 50})
+    assert with_settings(remembering, {"method.name": "joint", "memory.size": 0}).method == METHODS["joint"]()
 
 
 @pytest.mark.parametrize(

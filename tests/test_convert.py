@@ -79,11 +79,15 @@ def test_splits_are_added_and_nothing_is_replaced(tmp_path: Path, capsys: pytest
     before = files_below(out)
     assert convert(words, out, "--split", "val") == 2
     assert f"{out}/images/val is there already, and nothing is replaced" in capsys.readouterr().err
+    shutil.copytree(out, tmp_path / "photos")
+    shutil.rmtree(tmp_path / "photos" / "masks" / "val")
+    assert convert(words, tmp_path / "photos", "--split", "val") == 2
+    assert "remove" not in capsys.readouterr().err  # somebody's photographs
     shutil.rmtree(out / "images" / "val")
     assert convert(words, out, "--split", "val") == 2
     told = capsys.readouterr().err
     assert f"{out}/masks/val is there already" in told
-    assert "if a conversion was killed, that is half of it: remove it" in told
+    assert "Masks alone are what a conversion leaves that was killed" in told
     (tmp_path / "in" / "labelmap.txt").write_text("bg 0 0 0\nbus #00008e\ncar 250,170,30\ntree,107,142,35\n")
     assert convert(words, out, "--split", "test") == 2
     assert "classes.txt names other classes than what is to be converted (differing in " in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_a_run_over_domains_resumes_without_the_old_images_keeps_exemplars_and_i
     capsys.readouterr()
 
 
-def test_a_step_0_of_other_domains_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_step_0_of_other_domains_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every step 0 knows all classes, whatever its images."""
     api.train(run(data, "finetune"), tmp_path / "first")
     config = dataclasses.replace(run(data, "finetune"), start_from=str(tmp_path / "first" / "step-0"))
@@ -179,6 +179,25 @@ def test_a_step_0_of_other_domains_is_refused(data: Path, tmp_path: Path) -> Non
         api.train(dataclasses.replace(config, stream=order), tmp_path / "other")
     api.train(config, tmp_path / "same")
     assert RunFolder(tmp_path / "same").is_finished()
+    assert "has seen" not in capsys.readouterr().err
+    (tmp_path / "first" / "steps.json").unlink()  # then nobody knows
+    api.train(config, tmp_path / "alone")
+
+
+def test_a_step_0_of_the_same_domains_in_another_order_is_taken_over(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "data"
+    shutil.copytree(data, own)
+    config = run(own, "finetune")
+    stream = dataclasses.replace(config.stream, protocol="", steps=(("aachen", "ulm"), ("zürich",)))
+    api.train(dataclasses.replace(config, stream=stream), tmp_path / "first")
+    (own / "images" / "train" / "ulm" / "0.png").unlink()
+    (own / "masks" / "train" / "ulm" / "0.png").unlink()
+    turned = dataclasses.replace(stream, steps=(("ulm", "aachen"), ("zürich",)))
+    start = str(tmp_path / "first" / "step-0")
+    api.train(dataclasses.replace(config, stream=turned, start_from=start), tmp_path / "second")
+    assert "step-0 has seen 8 training images; of the data here it would see 7." in capsys.readouterr().err
 
 
 def test_methods_that_learn_new_classes_only_are_refused(data: Path) -> None:

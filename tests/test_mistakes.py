@@ -137,6 +137,7 @@ WORD_MISTAKES: dict[str, tuple[str, int, str]] = {
     "predict no images": ("predict {run} {run}/step-0 --out {out}", 2, "holds no images"),
     "predict a text file": ("predict {run} {data}/classes.txt --out {out}", 2, "classes.txt is not an image"),
     "check steps": ("data check {data} --stream.steps cat dgo", 2, "did you mean 'dog'"),
+    "an order of nothing": ("data check {data} --order cat,dog", 2, "Give --protocol A-B"),
     "one class in steps": ("data check {data} --classes cat --protocol 1-1", 2, "Use all to learn it at once, or list"),
     "a step 0 of other scenes": (
         "train scenes --method mib --images 8 --model.name segformer-tiny --from {run}/step-0 --out {out}",
@@ -317,7 +318,10 @@ def test_binary_masks_of_0_and_255_are_told_apart_from_labels(data: Path, capsys
     for path in (data / "masks" / "val").iterdir():
         write(path, 255 * (np.asarray(Image.open(path)) > 0).astype(np.uint8))
     assert main(["data", "check", str(data)]) == 2
-    assert "- val: no mask holds any of the classes (255 is no class" in capsys.readouterr().out
+    assert "- val: masks hold nothing but 0 and 255, and 255 is no class" in capsys.readouterr().out
+    for path in (data / "masks" / "val").iterdir():
+        write(path, 2 * (np.asarray(Image.open(path)) > 0).astype(np.uint8))
+    assert main(["data", "check", str(data), "--classes", "cat"]) == 0  # rare, but no mistake
 
 
 def test_steps_and_orders_are_shown_before_they_are_trained(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

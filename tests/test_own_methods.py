@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +53,14 @@ def test_every_command_knows_it(file: Path, tmp_path: Path, capsys: pytest.Captu
     assert main([*words, "--out", str(run)]) == 0
     assert RunFolder(run).config().method == METHODS[NAME](sure=0.9)
     assert main(["evaluate", str(run)]) == 0
+    shutil.rmtree(run / "step-1")
+    resumed = [sys.executable, "-m", "sats.bench.cell", str(run)]  # as a sweep starts it
+    with subprocess.Popen(resumed, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.wait() == 0
+    assert RunFolder(run).is_finished()
+    capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert NAME in capsys.readouterr().out
     assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
     capsys.readouterr()
 
@@ -61,7 +71,7 @@ def test_without_the_file_a_sentence_says_how(file: Path, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match=r"no method 'confident'.*\(SATS_METHODS=FILE\.py brings one of your own\.\)"):
         sats.recipe("scenes", NAME)
     monkeypatch.setenv("SATS_METHODS", str(file))
-    assert main(["--version"]) == 0
+    assert main(["--help"]) == 0
     assert sats.recipe("scenes", NAME).data == config.data
 
 
@@ -71,6 +81,7 @@ def test_without_the_file_a_sentence_says_how(file: Path, monkeypatch: pytest.Mo
         ("nowhere.py", None, "nowhere.py, which is not a Python file: fix or unset it"),
         ("method.txt", "", "method.txt, which is not a Python file"),
         ("json.py", "", "another module is called json: rename the file"),
+        ("datasets.py", "", "another module is called datasets: rename the file"),
         ("broken.py", "import nothing_of_this_name", "broken.py, which SATS_METHODS names, cannot be imported (Module"),
         ("twice.py", "from sats.methods import Sats\nclass Other(Sats, name='sats'): ...", "is called 'sats' already"),
     ],
@@ -88,4 +99,5 @@ def test_a_file_that_is_none_is_one_sentence(
     monkeypatch.setenv("SATS_METHODS", str(tmp_path / name))
     assert main(["runs", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+    assert main(["--help"]) == 0
     assert Path(name).stem == "json" or Path(name).stem not in sys.modules

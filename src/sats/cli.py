@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,12 @@ def _wrapped(title: str, names: Iterable[str]) -> str:
     return textwrap.fill(f"{title}: {', '.join(names)}", width=79, subsequent_indent="  ", break_on_hyphens=False)
 
 
-USAGE = f"""\
+MISTAKE, FAILURE = 2, 1
+
+
+def usage() -> str:
+    """What `sats --help` says."""
+    return f"""\
 sats {__version__}: teach a segmentation model new classes, keep the old ones,
 see what was kept.
 
@@ -62,7 +68,6 @@ built-in data:
 
   sats train scenes --method sats --protocol 5-5
 """
-MISTAKE, FAILURE = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's: refused with a message anyway
             if not launch.is_main():  # the main process has the same
                 warnings.simplefilter("ignore")
-            import_own()
             _dispatch(words)
     except ValueError as error:
         if not _is_ours(error):
@@ -94,7 +98,9 @@ def _dispatch(words: list[str]) -> None:
     if not is_shared and not launch.is_main():
         return  # the main process says it all
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE, end="")
+        with suppress(ValueError):  # of another command, who can do without help
+            import_own()
+        print(usage(), end="")
     elif words[0] == "--version":
         print(__version__)
     elif words[0] in COMMANDS:
@@ -106,6 +112,7 @@ def _dispatch(words: list[str]) -> None:
 def _start(words: list[str], is_shared: bool) -> None:
     if launch.world_size() > 1 and not is_shared:
         raise ValueError(f"`sats {words[0]}` is not for several processes: start it without torchrun.")
+    bring_own_methods()
     if is_shared:
         launch.refuse_lone_process()
     if is_shared and (number := _take_processes(words)) > 1:
@@ -113,6 +120,16 @@ def _start(words: list[str], is_shared: bool) -> None:
     launch.stop_with_launcher()
     module, function = COMMANDS[words[0]]
     getattr(import_module(module), function)(words[1:])
+
+
+def bring_own_methods() -> None:
+    """Import the user's own methods; what is wrong with them, the main process says."""
+    try:
+        import_own()
+    except ValueError as error:
+        if launch.is_main():
+            raise
+        raise StoppedElsewhereError(str(error)) from error
 
 
 def _take_processes(words: list[str]) -> int:

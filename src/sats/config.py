@@ -341,11 +341,12 @@ def with_settings(config: RunConfig[Method], settings: Mapping[str, Any]) -> Run
     changes: dict[str, Any] = {}
     for name, value in settings.items():
         changes = merged(changes, nested(name, value))
+    values = json.loads(to_json(config))
     method = changes.get("method")
     other = method.get("name") if isinstance(method, dict) else None
-    if other not in (None, method_name(config.method)):
-        config = dataclasses.replace(config, method=method_class(str(other))())
-    return from_json(json.dumps(merged(json.loads(to_json(config)), changes), default=str), "the settings")
+    if other not in (None, values["method"]["name"]):
+        values["method"] = dataclasses.asdict(method_class(str(other))())
+    return from_json(json.dumps(merged(values, changes), default=str), "the settings")
 
 
 def read_config(path: Path) -> RunConfig[Method]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from sats.config import Names, StreamConfig
 from sats.evaluation.table import cell, show
 from sats.files import at_home
-from sats.types import BACKGROUND, HasBackground, Increment, Setting
+from sats.types import BACKGROUND, IGNORE, HasBackground, Increment, Setting
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from sats.data.pairs import PairsSource
 
 
-NO_CLASS: Final = (
-    "no mask holds any of the classes (255 is no class: it leaves a pixel out; masks of 0 and 255 should say 1 there)"
-)
+NO_CLASS: Final = "masks hold nothing but 0 and 255, and 255 is no class: it leaves a pixel out (let 1 be the object)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +69,13 @@ def check(arguments: CheckArguments) -> None:
         sources, problems = _look_through(arguments, root)
     if sources:
         show(class_table(sources))
-        problems += [f"{split}: {NO_CLASS}" for split in _without_classes(sources)]
+        problems += [f"{split}: {NO_CLASS}" for split, source in sources.items() if _is_binary(source)]
     for problem in problems:
         print(f"- {verbatim(problem)}")
     if problems:
         raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
     stream = StreamConfig(**{entry.name: getattr(arguments, entry.name) for entry in fields(StreamConfig)})
-    if stream.protocol or stream.steps:
+    if stream != StreamConfig(protocol="", setting=stream.setting, of=stream.of):
         show(step_table(_to_learn_from(sources, root, arguments.train_split), stream))
     print(f"{root}: nothing wrong.")
 
@@ -140,9 +138,9 @@ def _broken(arguments: CheckArguments, source: PairsSource, split: str) -> list[
     return [] if arguments.quick else broken_images(source, f"decoding {split}")
 
 
-def _without_classes(sources: dict[str, PairsSource]) -> list[str]:
-    """The splits whose masks hold none of the classes."""
-    return [split for split, source in sources.items() if not source.presence()[:, BACKGROUND + 1 :].any()]
+def _is_binary(source: PairsSource) -> bool:
+    """Whether masks hold nothing but the background, 0, and 255."""
+    return source.ids() == {BACKGROUND, IGNORE} and not source.presence()[:, BACKGROUND + 1 :].any()
 
 
 def class_table(sources: dict[str, PairsSource]) -> Table:

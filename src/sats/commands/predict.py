@@ -12,6 +12,7 @@ import tyro
 from rich.table import Table
 
 from sats import api
+from sats.data.folder import read_names
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, opened, read_image
 from sats.engine.skipped import show_skipped
 from sats.evaluation.overlay import index_image, overlay, palette
@@ -19,7 +20,7 @@ from sats.evaluation.table import cell, percent, show
 from sats.files import at_home, replacing, saving, write_text
 from sats.progress import progress_bar
 from sats.types import OnError
-from sats.words import count, names, verbatim
+from sats.words import count, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +64,7 @@ def main(words: Sequence[str]) -> None:
     check_targets(files, out, endings)
 
     predictor = api.load(arguments.model)
+    names = names_of_indices(predictor.classes, out / CLASSES)
     skipped: list[str] = []
     pixels = np.zeros(len(predictor.classes), dtype=np.int64)
     for file, name in progress_bar(files.items(), "predicting", len(files)):
@@ -73,7 +75,9 @@ def main(words: Sequence[str]) -> None:
         raise ValueError(f"None of the images could be read: nothing was written to {out}.")
     print(f"{count(len(files) - len(skipped), 'image')}: {out}")
     show(legend(predictor.classes, pixels))
-    print(name_classes(predictor.classes, out))
+    with saving(out):
+        write_text(out / CLASSES, "".join(f"{name}\n" for name in names))
+    print(f"line i names index i: {out / CLASSES}")
 
 
 def endings_of(arguments: PredictArguments) -> tuple[str, ...]:
@@ -174,6 +178,19 @@ def _members(path: Path) -> set[str]:
         return set()
 
 
+def names_of_indices(classes: Sequence[str], path: Path) -> list[str]:
+    """The names for the file ``path``: the model's ``classes``, or what is there if that goes on with more.
+
+    ValueError where the indices of the masks there mean something else.
+    """
+    own = [" ".join(verbatim(name).split()) for name in classes]
+    there = read_names(path) if path.exists() else []
+    for index, (name, other) in enumerate(zip(own, there, strict=False)):
+        if name != other:
+            raise ValueError(f"{path} calls class {index} {other!r}, and the model {name!r}: choose another --out.")
+    return max(own, there, key=len)
+
+
 def legend(classes: Sequence[str], pixels: NDArray[np.int64]) -> Table:
     """What the indices mean, of the classes that were found, those with the most of all ``pixels`` first."""
     table = Table(title="What the masks hold", title_justify="left")
@@ -185,16 +202,6 @@ def legend(classes: Sequence[str], pixels: NDArray[np.int64]) -> Table:
     if (more := len(found) - MOST_SHOWN) > 0:
         table.caption = f"and {count(more, 'more class', 'more classes')}"
     return table
-
-
-def name_classes(classes: Sequence[str], out: Path) -> str:
-    """Write a line for each index into classes.txt, unless another one is there, and say so."""
-    path, text = out / CLASSES, "".join(f"{' '.join(verbatim(name).split())}\n" for name in classes)
-    if path.exists() and path.read_bytes() != text.encode():
-        return f"{path} was there and is left as it is; the model has the classes {names(classes)}."
-    with saving(out):
-        write_text(path, text)
-    return f"indices, a line each: {path}"
 
 
 def predict_one(predictor: Predictor, image: Image, target: Path, endings: Sequence[str]) -> NDArray[np.int64]:

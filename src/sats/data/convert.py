@@ -67,9 +67,14 @@ def check_place(out: Path, split: str, inputs: Sequence[Path] = ()) -> None:
 
 
 def _check_free(places: Sequence[Path]) -> None:
-    if there := [place for place in places if place.exists()]:
-        half = "" if len(there) == len(places) else " (if a conversion was killed, that is half of it: remove it)"
-        raise ValueError(f"{there[0]} is there already, and nothing is replaced: choose another --split{half}.")
+    """ValueError if anything is in one of the ``places`` of a split: images, masks."""
+    there = [place for place in places if place.exists()]
+    if there:
+        half = " (Masks alone are what a conversion leaves that was killed; then remove them.)"
+        raise ValueError(
+            f"{there[0]} is there already, and nothing is replaced: choose another --split."
+            f"{half if there == [*places[1:]] else ''}"
+        )
 
 
 def _check_apart(out: Path, folder: Path) -> None:

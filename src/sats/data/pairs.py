@@ -158,6 +158,10 @@ class PairsSource(Source):
         present[self._index.owners[known], channels[known]] = True
         return present
 
+    def ids(self) -> frozenset[int]:
+        """The raw values that occur in masks."""
+        return frozenset(np.unique(self._index.ids).tolist())
+
     def _masks_to_fix(self, pairs: Sequence[Pair], index: Index, strange: NDArray[np.bool_]) -> list[str]:
         """Describe each mask that holds ids without a name, those that are ``strange`` [M] in the ``index``."""
         by_mask: dict[str, list[int]] = {}

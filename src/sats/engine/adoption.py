@@ -80,8 +80,8 @@ def _check_same_classes(earlier: RunFolder, known: tuple[str, ...], wanted: tupl
 def _check_same_domains(run: Run, earlier: RunFolder, step: Step, source: Path) -> None:
     """ValueError unless a ``step`` of another run, taken over from ``source``, learned the domains that it has here."""
     wanted = run.stream.domains(step)
-    known = tuple(*earlier.domains()[step.index : step.index + 1])
-    if known != wanted:
+    known = next(iter(earlier.domains()[step.index :]), wanted)  # a step may lie alone
+    if set(known) != set(wanted):
         raise ValueError(
             f"{source} has learned {', '.join(known)} in step {step.index}; here that would be {', '.join(wanted)}: "
             "name the same domains in the same steps, or train step 0 anew."
@@ -109,7 +109,7 @@ def adopt_step0(run: Run, source: Path) -> None:
             "another number of classes to come. Train step 0 anew."
         )
     now = len(run.stream.train_samples(first))
-    then = next((described["images"] for described in earlier.steps()), now)  # a step may lie alone
+    then = next((described["images"] for described in earlier.steps()), now)
     if then != now:
         run.log.say(f"{source} has seen {then} training images; of the data here it would see {now}.")
     with saving(run.folder.step(0)), run.folder.writing_step(0) as folder:

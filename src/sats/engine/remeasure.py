@@ -83,7 +83,8 @@ def never_learned(run: RunFolder, source: Source) -> list[str]:
     config = run.config()
     if not config.stream.steps or config.stream.of != "classes" or config.extends.checkpoint:
         return []
-    learned = {name for step in run.steps() for name in step["learns"]}
+    folders = {name for step in run.steps() for name in step["learns"]}  # that arrived later bring more
+    learned = folders.union(*config.stream.steps)
     return [name for name in source.classes[BACKGROUND + 1 :] if name not in learned]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from typing import TYPE_CHECKING, Final
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Final
 
 from sats.files import at_home
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VARIABLE: Final = "SATS_METHODS"
 
@@ -24,10 +22,21 @@ def import_own() -> None:
         path = at_home(name).absolute()
         if not path.is_file() or path.suffix != ".py":
             raise ValueError(f"{VARIABLE} names {name}, which is not a Python file: fix or unset it.")
+        if _place_of(path.stem) not in (None, str(path)):
+            raise ValueError(f"{VARIABLE} names {name}, and another module is called {path.stem}: rename the file.")
         if path.stem not in sys.modules:
             _import(path)
-        elif getattr(sys.modules[path.stem], "__file__", None) != str(path):
-            raise ValueError(f"{VARIABLE} names {name}, and another module is called {path.stem}: rename the file.")
+
+
+def _place_of(module: str) -> str | None:
+    """The file of a module that is imported, or would be found; None if there is none."""
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", "") or ""
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):  # no name of a module: nobody else has it
+        return None
+    return str(Path(found.origin or "").absolute()) if found else None
 
 
 def _import(path: Path) -> None:
