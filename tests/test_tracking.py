@@ -264,7 +264,9 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mlflow", "wandb
 @pytest.fixture(scope="module", params=["tensorboard", *SLOW])
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, sats.Run]]:
     """A run that was interrupted in step 0 and gone on with, and the tracker that followed it."""
-    pytest.importorskip(request.param)
+    tracker = pytest.importorskip(request.param)
+    if request.param == "wandb":
+        tracker.teardown()  # else it keeps what the process's environment said when it was first used
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "MLFLOW_RUN_ID"):
             patch.delenv(name, raising=False)

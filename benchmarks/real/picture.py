@@ -12,6 +12,7 @@ import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
@@ -19,9 +20,15 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GREY = "#8a8f98"
-NEAR, WORD = 0.06, 0.12  # of the picture's sides: points whose words would meet, and the length of a word
+MARK = 12  # pixels of a point and some room around it
+PLACES = (((7, -3), "left"), ((-7, -3), "right"), ((0, 7), "center"), ((0, -13), "center"), ((9, -13), "left"))
+"""Where a point's name may be, in points from it, the best first."""
 OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f", "plus-frozen": "#d9480f"}
 
 
@@ -50,29 +57,38 @@ def main(scores: str, out: Path, variants: list[str]) -> None:
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
     lines = axes.contour(old, new, 2 * old * new / (old + new), levels=8, colors="#d5d8dd", linewidths=0.8)
     axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)
-    placed: list[tuple[float, float]] = []
+    axes.set(xlim=(0, right), ylim=(-0.03 * top, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.draw_without_rendering()  # from here on it is known where things are
+    taken = [
+        Bbox.from_bounds(x - MARK / 2, y - MARK / 2, MARK, MARK) for x, y in axes.transData.transform([*drawn.values()])
+    ]
     for variant, (x, y) in sorted(drawn.items(), key=lambda item: item[1], reverse=True):
-        below = any(np.hypot((x - a) / right, (y - b) / top) < NEAR for a, b in placed)
-        placed.append((x, y))
         colour = OURS.get(variant, "black" if variant == "joint" else "#0b7285")
         axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6, zorder=6)
-        barred = any(0 < a - x < WORD * right and abs(b - y) < NEAR / 2 * top for a, b in drawn.values())
-        where, side = ((-7, -10), "right") if below else ((-7, -3), "right") if barred else ((7, -3), "left")
-        halo = [withStroke(linewidth=2, foreground="white")]
-        axes.annotate(
-            variant,
-            (x, y),
+        name_point(axes, variant, (x, y), colour, taken)
+    figure.savefig(out)
+
+
+def name_point(axes: Axes, name: str, point: tuple[float, float], colour: str, taken: list[Bbox]) -> None:
+    """Write ``name`` beside a point, in the first of PLACES where nothing is; it is ``taken`` then."""
+    for number, (where, side) in enumerate(PLACES, start=1):
+        word = axes.annotate(
+            name,
+            point,
             xytext=where,
             textcoords="offset points",
             ha=side,
             fontsize=8,
             color=colour,
-            path_effects=halo,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
             zorder=5,
         )
-    axes.set(xlim=(0, right), ylim=(-0.03 * top, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(out)
+        box = word.get_window_extent()
+        if number == len(PLACES) or not any(box.overlaps(other) for other in taken):
+            taken.append(box)
+            return
+        word.remove()
 
 
 if __name__ == "__main__":
