@@ -68,6 +68,9 @@ def test_every_command_knows_it(file: Path, tmp_path: Path, capsys: pytest.Captu
 def test_without_the_file_a_sentence_says_how(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = sats.recipe("scenes", "sats")
     monkeypatch.delenv("SATS_METHODS")
+    link = file.parent / "link"
+    link.symlink_to(file.parent)
+    monkeypatch.syspath_prepend(str(link))  # the same file by another path, as in its own folder
     with pytest.raises(ValueError, match=r"no method 'confident'.*\(SATS_METHODS=FILE\.py brings one of your own\.\)"):
         sats.recipe("scenes", NAME)
     monkeypatch.setenv("SATS_METHODS", str(file))

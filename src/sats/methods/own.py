@@ -19,7 +19,7 @@ def import_own() -> None:
     ValueError if one is not there, or cannot be imported.
     """
     for name in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
-        path = at_home(name).absolute()
+        path = at_home(name).resolve()
         if not path.is_file() or path.suffix != ".py":
             raise ValueError(f"{VARIABLE} names {name}, which is not a Python file: fix or unset it.")
         if _place_of(path.stem) not in (None, str(path)):
@@ -31,12 +31,17 @@ def import_own() -> None:
 def _place_of(module: str) -> str | None:
     """The file of a module that is imported, or would be found; None if there is none."""
     if module in sys.modules:
-        return getattr(sys.modules[module], "__file__", "") or ""
+        return _resolved(getattr(sys.modules[module], "__file__", None))
     try:
         found = find_spec(module)
     except (ImportError, ValueError):  # no name of a module: nobody else has it
         return None
-    return str(Path(found.origin or "").absolute()) if found else None
+    return _resolved(found.origin) if found else None
+
+
+def _resolved(file: str | None) -> str:
+    """The path of a file without links; of a module that has none, what no file is called."""
+    return str(Path(file).resolve()) if file else ""
 
 
 def _import(path: Path) -> None:
