@@ -401,6 +401,22 @@ def test_mistakes_are_answered_with_the_mend(tmp_path: Path, words: list[str], m
         main([word.format(run=good, broken=broken) for word in words])
 
 
+def test_an_unreadable_run_in_a_folder_of_runs_is_left_out_aloud(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("good", "broken"):
+        write_run(tmp_path / name, groups_of(2, 1))
+    (tmp_path / "broken" / "step-1" / "scores.json").write_text('{"step": 1}')
+    main([str(tmp_path), "--images", "0"])
+    said = capsys.readouterr()
+    assert "broken" not in (tmp_path / "good" / "report.html").read_text(encoding="utf-8")
+    assert said.err.startswith("left out: ")
+    assert str(tmp_path / "broken" / "step-1" / "scores.json") in said.err
+    (tmp_path / "good" / "step-1" / "scores.json").write_text('{"step": 1}')
+    with pytest.raises(ValueError, match="cannot be read"):
+        main([str(tmp_path), "--images", "0"])
+
+
 def test_joint_training_alone_has_no_curves_and_forgets_nothing(trained: dict[str, Path], tmp_path: Path) -> None:
     page = report(tmp_path, trained["joint"])
     assert "There is one step only" in page.text

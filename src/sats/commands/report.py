@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,9 @@ import tyro
 
 from sats.files import at_home
 from sats.report.formats import Format, make_tables
+from sats.report.gather import left_out
 from sats.report.html import IMAGES, make_report
+from sats.words import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,3 +46,5 @@ def main(words: Sequence[str]) -> None:
         raise ValueError(f"--images is for a page, and {arguments.format} has none: leave out --images or --format.")
     else:
         print(f"report: {make_tables(arguments.runs, arguments.format, out)}")
+    for sentence in left_out(arguments.runs):
+        print(f"left out: {verbatim(sentence)}", file=sys.stderr)

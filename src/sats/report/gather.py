@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sats.documents import read_json
-from sats.engine.run_folder import CONFIG, ENVIRONMENT, EXTENSION, RunFolder, is_run, open_run
+from sats.engine.run_folder import CONFIG, ENVIRONMENT, EXTENSION, SCORES, RunFolder, is_run, open_run
 from sats.files import at_home
 from sats.methods import method_name
 from sats.types import BACKGROUND
@@ -124,11 +124,36 @@ def named_runs(paths: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def runs_below(path: Path) -> list[Path]:
-    """``path`` itself; or, if it is a folder of runs, those of its runs that have a score."""
-    if is_run(path) or is_run(path / EXTENSION):
+    """``path`` itself; or, if it is a folder of runs, those of its runs that have a score and can be read."""
+    if _is_one_run(path):
         return [path]
+    scored = _scored_runs(path)
+    return [folder for folder in scored if not problem(folder)] or scored or [path]
+
+
+def left_out(paths: Sequence[Path]) -> list[str]:
+    """Why `gather` leaves out some of the runs in the folders of runs among ``paths``, a sentence for each."""
+    folders = [at_home(path).resolve() for path in paths]
+    problems = [problem(run) for folder in folders if not _is_one_run(folder) for run in _scored_runs(folder)]
+    return [sentence for sentence in problems if sentence]
+
+
+def problem(run: Path) -> str:
+    """Why the run in this folder cannot be read; empty where it can."""
+    try:
+        read_run(run, run.name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _is_one_run(path: Path) -> bool:
+    return is_run(path) or is_run(path / EXTENSION)
+
+
+def _scored_runs(path: Path) -> list[Path]:
     found = [config.parent for config in sorted(path.glob(f"*/{CONFIG}")) if is_run(config.parent)]
-    return [folder for folder in found if RunFolder(folder).scores()] or [path]
+    return [folder for folder in found if (RunFolder(folder).step(0) / SCORES).is_file()]
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:
