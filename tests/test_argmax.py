@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import confusion_matrix as sklearn_matrix
 
 from conftest import tiny_segmenter
 from sats.evaluation.argmax import best_classes
 from sats.evaluation.confusion import confusion_matrix
+from sats.evaluation.predict import Predictor
 from sats.methods import METHODS
 from sats.types import IGNORE, Batch, SegOutput
 
@@ -72,3 +74,17 @@ def test_the_matrix_is_that_of_scikit_learn(num_classes: int) -> None:
     kept = batch.labels != IGNORE
     expected = sklearn_matrix(batch.labels[kept], answers[kept], labels=range(num_classes))
     assert confusion_matrix(model, [batch]).tolist() == expected.tolist()
+
+
+def test_a_prediction_has_the_labels_of_the_scores_where_probabilities_round_to_the_same() -> None:
+    """Sigmoids are 1.0 in float32 from logits of 17 on."""
+    model = tiny_segmenter((3,))
+    with torch.no_grad():
+        model.classifier.weights[0].zero_()
+        model.classifier.biases[0].copy_(torch.tensor([0.0, 18.0, 22.0]))
+    predictor = Predictor(model.eval(), method=METHODS["lwf-mc"]())
+    picture = Image.new("RGB", (40, 30))
+    seen = predictor.predict(picture)
+    assert seen.probabilities[1].max() == seen.probabilities[2].max()
+    assert (seen.labels == 2).all()
+    assert (seen.labels == predictor.labels(picture)).all()

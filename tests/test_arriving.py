@@ -18,6 +18,7 @@ from sats.data.chained import ChainedSource, GoneSource
 from sats.data.stream import Stream, Test
 from sats.engine.run_folder import RunFolder
 from sats.types import BACKGROUND, IGNORE
+from test_engine import same_weights
 from test_extend import make_data
 
 NAMES = ("background", "a", "b", "c", "d", "e", "f")
@@ -125,7 +126,7 @@ def test_folders_arrive_and_a_finished_run_takes_another_when_the_old_ones_are_g
     later = RunFolder(tmp_path / "later")
     assert later.scores()[:2] == run.scores()
     assert later.scores()[2].classes == ("background", "rickshaw", "cow", "goat")
-    assert later.steps()[:2] == run.steps()
+    assert later.steps()[:2] == [{**step, "taken_over": True} for step in run.steps()]
     kept = json.loads(later.memory_path.read_text())["steps"]
     assert kept[:2] == json.loads(run.memory_path.read_text())["steps"]
     assert {exemplar["step"] for exemplar in kept[2]} <= {0, 1, 2}
@@ -138,6 +139,19 @@ def test_folders_arrive_and_a_finished_run_takes_another_when_the_old_ones_are_g
     assert "The runs learn in different steps" in (tmp_path / "both.html").read_text(encoding="utf-8")
     card = (later.step(2) / "model" / "README.md").read_text(encoding="utf-8")
     assert "the folder step-0, then step-1, then step-2" in card
+
+
+def test_the_run_that_one_goes_on_from_may_be_gone_when_that_is_resumed(folders: Path, tmp_path: Path) -> None:
+    """What of earlier classes is replayed was decided in the beginning."""
+    first, steps = tmp_path / "first", [str(folders / name) for name in ("step-0", "step-1")]
+    assert train("folder", "--step", steps[0], "--step", steps[1], *SMALL, "--out", str(first)) == 0
+    words = ["--from", str(first), "--step", str(folders / "step-2"), "--method", "sats-plus"]
+    assert train(*words, "--out", str(tmp_path / "whole")) == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "begun")
+    shutil.rmtree(tmp_path / "begun" / "step-2")
+    shutil.rmtree(first)
+    assert main(["resume", str(tmp_path / "begun")]) == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "begun", 2)
 
 
 def test_the_same_images_may_arrive_again_with_other_labels(folders: Path, tmp_path: Path) -> None:

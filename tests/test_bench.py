@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from fakes import FakeSource
 from reports import groups_of, write_run
 from sats.bench.archive import Archive, portable
 from sats.bench.bench_folder import BenchFolder, differences
@@ -27,6 +29,9 @@ from sats.bench.step0 import step0_of
 from sats.bench.suite import Cell
 from sats.cli import main
 from sats.config import to_json
+from sats.data.loader import TrainLoader
+from sats.data.stream import Joined, Samples
+from sats.data.transforms import TrainTransform
 from sats.engine.run_folder import RunFolder
 from sweeps import TINY, Inline, spanned, swept
 from test_engine import run as train_alone
@@ -345,13 +350,36 @@ def test_differences_between_settings() -> None:
 # --- what is said meanwhile -------------------------------------------------------------------------------------------
 
 
-def begun(folder: Path, cell: Cell, iteration: int) -> None:
+def begun(folder: Path, cell: Cell, iteration: int, images: int = 60) -> None:
     """A run that is in step 1, of 1 image as `write_run` has it."""
     write_run(folder / cell.name, groups_of(5, 5), cell.config, done=1)
-    steps = [{"learns": group, "images": 60} for group in groups_of(5, 5)]
+    steps = [{"learns": group, "images": images} for group in groups_of(5, 5)]
     (folder / cell.name / "steps.json").write_text(json.dumps(steps))
     line = json.dumps({"step": 1, "iteration": iteration, "images_per_second": 2.0})
     (folder / cell.name / "metrics.jsonl").write_text(f"{line}\n")
+
+
+@pytest.mark.parametrize(("images", "size", "memory"), [(4, 8, 0), (12, 8, 0), (30, 8, 0), (30, 8, 20), (30, 7, 20)])
+def test_a_step_is_done_when_its_last_update_is(tmp_path: Path, images: int, size: int, memory: int) -> None:
+    """Whatever fits no batch is left out, a small step is repeated, and exemplars share the batch."""
+    train = {"epochs": 20, "epochs_later": 20, "batch_size": size}
+    (cell,) = spanned(variants={"sats": {"train": train, "memory": {"size": memory}}})
+    updates = 20 * updates_of_the_loader(images, size, memory)
+    begun(tmp_path, cell, iteration=updates // 2, images=images)
+    half = progress_of(RunFolder(tmp_path / "sats"))
+    assert half is not None
+    assert (half.done - half.first, half.total - half.first) == (updates * size // 2, updates * size)
+
+
+def updates_of_the_loader(images: int, size: int, memory: int) -> int:
+    """The updates of an epoch, as the loader counts them."""
+    source = FakeSource((np.zeros((4, 4), dtype=np.uint8),) * max(images, memory), ("background",))
+    samples = Samples(source, np.arange(images), np.arange(256, dtype=np.uint8))
+    exemplars = Joined((Samples(source, np.arange(memory), samples.table),) if memory else ())
+    loader = TrainLoader(
+        samples=samples, transform=TrainTransform(4), batch_size=size, seed=(0, 1), exemplars=exemplars
+    )
+    return loader.iterations_per_epoch
 
 
 def test_how_far_a_run_is(tmp_path: Path) -> None:

@@ -261,6 +261,15 @@ def test_without_a_test_split_some_images_are_held_out(tmp_path: Path, capsys: p
     masks = sorted((data / "masks" / "train").iterdir())
     held_out = [np.asarray(Image.open(masks[place])) for place in (4, 9)]
     assert folder.scores()[1].pixels["cow"] == sum((mask == 1).sum() for mask in held_out)
+    assert main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "There are no pictures" not in page
+    assert all(f"train/{place}" in page for place in (4, 9))
+    assert main(["export", str(tmp_path / "out"), "--int8", "--out", str(tmp_path / "model.onnx")]) == 0
+    (row,) = [line for line in capsys.readouterr().out.split("\n") if "float32" in line]
+    measured = folder.scores()[1].miou["all"]
+    assert measured is not None
+    assert float(row.split("│")[3]) == pytest.approx(100 * measured, abs=0.2)
 
 
 def test_old_data_of_one_split_is_measured_on_whatever_its_name(

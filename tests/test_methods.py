@@ -203,6 +203,13 @@ def test_only_those_that_need_a_teacher_get_one() -> None:
     assert not needs_teacher(sats, STEP_0)
 
 
+def test_pseudo_labels_alone_ask_for_a_teacher() -> None:
+    class Labelling(METHODS["finetune"]):  # type: ignore[misc]  # a class, known only now
+        uses_pseudo_labels = True
+
+    assert needs_teacher(Labelling(), STEP_1)
+
+
 OWN_STEP_0 = ("dft", "ewc", "joint", "lwf-mc", "pi", "rw", "ssul")
 
 

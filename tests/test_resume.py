@@ -165,6 +165,18 @@ def test_a_broken_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, w
         assert same_runs(expected, folder.path)
 
 
+def test_a_step_trained_anew_keeps_its_checkpoints_and_not_those_of_later_steps(tmp_path: Path) -> None:
+    """As when a damaged step was removed while the next was half learned."""
+    for step, iteration in ((2, 10), (2, 20), (1, 100), (1, 200), (1, 300)):
+        made = checkpoint.Checkpoint("run", step, iteration, {}, {}, {}, {})
+        checkpoint.save(made, tmp_path)
+    saved, problems = checkpoint.load_newest(tmp_path, "run", 1)
+    assert saved is not None
+    assert (saved.iteration, problems) == (300, [])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"step-1-iteration-00000200", "step-1-iteration-00000300"}
+
+
 def test_only_broken_checkpoints_mean_the_step_starts_again(tmp_path: Path, whole: tuple[str, Path]) -> None:
     method, expected = whole
     config = settings(method)

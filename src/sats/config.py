@@ -74,7 +74,8 @@ class DataConfig:
     """Folders of images and masks that arrive one after the other, one a step, each with the classes that it names.
     Where no other data is named, the first is step 0. Repeat it: --step A --step B."""
     classes: Annotated[Names, _short("--classes")] = ()
-    """Learn only these classes; the rest becomes background. Empty: all."""
+    """Learn only these classes of the data; the rest becomes background. Empty: all. Folders that arrive later bring
+    all of theirs."""
     has_background: HasBackground = "auto"
     """Whether the folder's class 0 is a background; "auto" goes by its name."""
     train_split: str = "train"

@@ -62,6 +62,14 @@ def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             "A method that trains once on everything has no teacher to transfer attention from.",
         ),
         (
+            config.method.logit_adjustment > 0
+            and (config.method.data == "all" or config.stream.of == "domains" or bool(config.extends.checkpoint)),
+            (
+                "Logits are adjusted where a step brings new classes and it is known how many images were learned from "
+                "before; here that is not so: leave out method.logit_adjustment."
+            ),
+        ),
+        (
             freezes_encoder(config.method) and config.method.attention_transfer.weight > 0,
             (
                 "The encoder is frozen after step 0, so its attention cannot move: leave out the attention transfer, "

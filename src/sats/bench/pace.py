@@ -6,12 +6,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sats.data.epochs import updates_per_epoch
 from sats.documents import parse_json
 
 if TYPE_CHECKING:
     from sats.bench.schedule import Sweep
     from sats.bench.suite import Cell
+    from sats.config import RunConfig
     from sats.engine.run_folder import RunFolder
+    from sats.methods import Method
 
 TAIL = 4096
 """Bytes at the end of metrics.jsonl that hold its last line."""
@@ -22,9 +25,9 @@ SECONDS_BEFORE_GUESS = 10.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is: in ``step`` of ``steps``; its training passes through ``total`` images, ``done`` by now.
+    """Where a run is: in ``step`` of ``steps``; the batches of its training hold ``total`` images, ``done`` by now.
 
-    ``first`` of the total are step 0's, if the run trains that itself.
+    Exemplars and repetitions count. ``first`` of the total are step 0's, if the run trains that itself.
     """
 
     step: int
@@ -40,12 +43,19 @@ def progress_of(run: RunFolder) -> Progress | None:
     if not steps:
         return None
     config, finished = run.config(), len(run.scores())
-    work = [config.train.epochs_of(index) * int(str(step["images"])) for index, step in enumerate(steps)]
+    work = [_images_of(config, index, step["images"]) for index, step in enumerate(steps)]
     if config.start_from:
         work[0] = 0  # taken over
     step, iteration = last_logged(run)
     within = min(iteration * config.train.batch_size, work[step]) if step == finished < len(steps) else 0
     return Progress(min(finished, len(steps) - 1), len(steps), sum(work[:finished]) + within, sum(work), work[0])
+
+
+def _images_of(config: RunConfig[Method], step: int, own: int) -> int:
+    """What the batches of a ``step`` with so many images of its ``own`` hold together."""
+    train, with_exemplars = config.train, config.memory.size > 0 and step > 0
+    updates = updates_per_epoch(own, train.batch_size, with_exemplars)
+    return train.epochs_of(step) * updates * train.batch_size
 
 
 def last_logged(run: RunFolder) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sats.data.layouts import OWN, open_data
+from sats.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -19,12 +20,7 @@ def weights_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:
     """SHA-256 of every file of weights in the folders that runs start from, by folder and file name."""
     folders = sorted({config.model.weights for config in configs} - {""})
     files = [file for folder in folders for file in sorted(Path(folder).glob("*.safetensors"))]
-    return {f"{file.parent.name}/{file.name}": _sum_of(file) for file in files}
-
-
-def _sum_of(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return {f"{file.parent.name}/{file.name}": sha256(file) for file in files}
 
 
 def data_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import tyro
 from rich.table import Table
 
 from sats import api
-from sats.engine.remeasure import manner_of, measure, never_learned, open_source_of
+from sats.engine.remeasure import manner_of, measure_again, open_source_of
 from sats.engine.run_folder import EXTENSION, find_model, run_of
 from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working
@@ -87,9 +87,8 @@ def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str,
     It is measured on the ``split`` of the folder ``data``; where they are empty, on those of its run.
     """
     run = run_of(model)
-    manner = manner_of(run)
-    source = open_source_of(run, manner, data, split)
-    never = never_learned(run, source) if run and not data else ()
+    if data or split or run is None or not run.config().extends.checkpoint:
+        open_source_of(run, manner_of(run), data, split)  # tells of a mistake before the export, which takes long
     with working(out) as folder:
         whole, small = folder / "float32.onnx", folder / "int8.onnx"
         export_float(model, whole, size)
@@ -105,7 +104,7 @@ def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str,
             predictor = dataclasses.replace(
                 trained, model=OnnxModel(file, cast("Segmenter", trained.model), size), method=METHODS["finetune"]()
             )
-            scores = measure(predictor, source, manner, 0, never)
+            scores = measure_again(predictor, model, data, split, {})
             table.add_row(file.stem, f"{file.stat().st_size / 1e6:.1f}", percent(scores.miou["all"]))
         with saving(out):
             small.replace(out)

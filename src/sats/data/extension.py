@@ -11,6 +11,8 @@ from sats.data.stream import Samples, channels_by_name
 from sats.types import BACKGROUND, IGNORE, NOT_LEARNED_YET, steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from sats.data.source import Source
@@ -101,9 +103,11 @@ class Extension:
 
     def test_samples(self, step: Step) -> Samples:
         """The images to measure on; what ``step`` does not know yet is ignored, what nobody labelled is background."""
-        return Samples(
-            self.test_source, self._test_indices(), channels_by_name(self.test_source, self.names(step), IGNORE)
-        )
+        return self.named_samples(self.names(step))
+
+    def named_samples(self, names: Sequence[str]) -> Samples:
+        """The same images, labelled with the channels of ``names``, background first."""
+        return Samples(self.test_source, self._test_indices(), channels_by_name(self.test_source, names, IGNORE))
 
     def old_samples(self, step: Step) -> Samples:
         """The images on which old classes are measured; without a background, other pixels are ignored."""

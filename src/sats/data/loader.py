@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from sats.data.epochs import new_per_batch, updates_per_epoch
 from sats.data.stream import Joined
 from sats.data.transforms import FILL
 from sats.errors import RunError
@@ -150,14 +151,9 @@ class TrainLoader:
             raise ValueError("A batch of 1 image has no half for exemplars: make it 2 or more.")
 
     @property
-    def exemplars_per_batch(self) -> int:
-        """Exemplars in one update."""
-        return self.batch_size // 2 if len(self.exemplars) else 0
-
-    @property
     def new_per_batch(self) -> int:
         """The step's own images in one update."""
-        return self.batch_size - self.exemplars_per_batch
+        return new_per_batch(self.batch_size, len(self.exemplars) > 0)
 
     @property
     def micro_batch_size(self) -> int:
@@ -173,7 +169,7 @@ class TrainLoader:
     @property
     def iterations_per_epoch(self) -> int:
         """Updates in one pass over the data, at least 1."""
-        return max(1, len(self.samples) // self.new_per_batch)
+        return updates_per_epoch(len(self.samples), self.batch_size, len(self.exemplars) > 0)
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """The micro-batches of iterations ``start`` to ``stop``, in order, ``accumulation`` for each."""
@@ -202,7 +198,7 @@ class TrainLoader:
         """This process's micro-batches of an iteration, whose epoch draws in ``order``."""
         epoch, update = divmod(iteration, self.iterations_per_epoch)
         new = _draw(epoch, update, order[0], self.new_per_batch)
-        tickets = interleaved(new, _draw(epoch, update, order[1], self.exemplars_per_batch))
+        tickets = interleaved(new, _draw(epoch, update, order[1], self.batch_size - self.new_per_batch))
         size = self.micro_batch_size
         shares = [tickets[first : first + size] for first in range(0, self.batch_size, size)]
         return shares[self.process :: self.processes]

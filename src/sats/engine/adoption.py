@@ -58,7 +58,7 @@ def adopt_run(run: Run, earlier: RunFolder) -> None:
             f"{earlier.path} has no reserved rows left that new classes could start from: add --method.init background."
         )
     with saving(run.folder.path):
-        run.folder.write(STEPS, described_steps(run, earlier.steps()))
+        run.folder.write(STEPS, described_steps(run, [{**step, "taken_over": True} for step in earlier.steps()]))
         if earlier.memory_path.is_file():
             run.folder.write(run.folder.memory_path.name, earlier.memory_path.read_text(encoding="utf-8"))
         if earlier.copies.is_dir():

@@ -72,11 +72,16 @@ class Checkpoint:
 
 
 def save(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write ``checkpoint`` below ``folder`` and remove all but the last two there."""
+    """Write ``checkpoint`` below ``folder`` and remove all but the last two of its step there.
+
+    Those of a later step were made before this one was trained anew.
+    """
     name = f"step-{checkpoint.step}-iteration-{checkpoint.iteration:08d}"
     with building(folder / name) as beside:
         _write(checkpoint, beside)
-    for outdated in _newest_first(folder)[KEPT:]:
+    every = _newest_first(folder)
+    own = [path for path in every if _place(path)[0] == checkpoint.step]
+    for outdated in set(every) - set(own[:KEPT]):
         shutil.rmtree(outdated)
 
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from sats import losses
 from sats.data.extension import Extension
-from sats.engine.adoption import started_from
 from sats.engine.run import OnePass, make_loader
 from sats.models.modes import looking_only
 
@@ -60,7 +59,7 @@ def prepare(run: Run, context: Context) -> None:
         return
     before = run.stream.steps[step.index - 1]
     if not replay.knows(context.state, before):
-        if isinstance(run.stream, Extension) or started_from(run.config) is not None:
+        if isinstance(run.stream, Extension) or "taken_over" in run.folder.steps()[before.index]:
             run.log.say("No features of the classes that were learned before are known: these are not replayed.")
         else:
             gather(run, context, before)

@@ -42,6 +42,7 @@ class Described(TypedDict):
     learns: list[str]
     images: int
     domains: NotRequired[list[str]]
+    taken_over: NotRequired[bool]  # from a whole run, whose images may be gone
 
 
 @dataclass(frozen=True)

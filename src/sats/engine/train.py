@@ -31,7 +31,7 @@ from sats.errors import RunError
 from sats.evaluation.predict import Predictor
 from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
-from sats.methods.base import begin_step, needs_teacher, prepare_model
+from sats.methods.base import begin_step, end_step, needs_teacher, prepare_model
 from sats.methods.context import Context
 from sats.models.checkpoint import reading
 from sats.models.checkpoint import save as save_model
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from sats.config import RunConfig
     from sats.data.extension import Extension
+    from sats.data.loader import TrainLoader
     from sats.data.stream import Stream
     from sats.engine.checkpoint import Checkpoint
     from sats.engine.measure import Measurement
@@ -146,7 +147,7 @@ def train_step(run: Run, step: Step) -> None:
         with putting_back(saved):
             model.load_state_dict(saved.model)
         state = to_device(run, saved.state)
-    context = Context(step, model, teacher, state, processes.total)
+    context = Context(step, model, teacher, state, processes.total, overrepresented(run, step, loader))
     if saved is None:
         recollection.prepare(run, context)
         with torch.no_grad(), run.accelerator.autocast():
@@ -156,11 +157,21 @@ def train_step(run: Run, step: Step) -> None:
     with switches.compiled(model, teacher) if run.config.train.compile else nullcontext():
         optimise(run, context, loader, saved)
     with torch.no_grad(), run.accelerator.autocast():
-        run.method.end_step(context, OnePass(run, loader, f"step {step.index}, looking back"))
+        end_step(run.method, context, OnePass(run, loader, f"step {step.index}, looking back"))
     recollection.gather(run, context, step)
     finish_step(run, context)
     processes.wait()  # the others go on from what the main process wrote
     memory.complete(run)
+
+
+def overrepresented(run: Run, step: Step, loader: TrainLoader) -> float:
+    """How many times as often the step's own images come in its batches as among all images learned from, at least.
+
+    The steps' images may overlap, so that all together may be as few as those of the largest step.
+    """
+    most = max(described["images"] for described in run.folder.steps()[: step.index + 1])
+    share = loader.new_per_batch / loader.batch_size
+    return max(1.0, share * most / max(1, len(loader.samples)))
 
 
 def saved_progress(run: Run, step: Step) -> Checkpoint | None:

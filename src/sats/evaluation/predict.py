@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -38,18 +37,14 @@ Picture = Union[Image.Image, "NDArray[np.uint8]", "PathLike[str]", str]
 class Prediction:
     """What a model sees in one image of H x W pixels.
 
+    ``labels`` [H, W] is the most probable class of every pixel, as an index into ``classes``.
     ``probabilities`` [C, H, W] (float32) are those of ``classes``; they sum to 1 unless the model was trained by a
     method that tells each class from the rest (lwf-mc, ssul).
     """
 
     classes: tuple[str, ...]
     probabilities: NDArray[np.float32]
-
-    @cached_property
-    def labels(self) -> NDArray[np.uint8]:
-        """The most probable class of every pixel, as an index into ``classes``: [H, W]."""
-        labels: NDArray[np.uint8] = self.probabilities.argmax(axis=0).astype(np.uint8)
-        return labels
+    labels: NDArray[np.uint8]
 
     @property
     def shares(self) -> dict[str, float]:
@@ -90,7 +85,8 @@ class Predictor:
         picture = _in_rgb(image)
         logits = self.model(self.normalised(picture)).logits_at((picture.height, picture.width))
         probabilities = self.method.probabilities(logits, len(self.classes))
-        return Prediction(self.classes, probabilities[0].cpu().numpy())
+        labels = self.method.scores(logits, len(self.classes)).argmax(dim=1)  # probabilities may round to the same
+        return Prediction(self.classes, probabilities[0].cpu().numpy(), labels[0].to(torch.uint8).cpu().numpy())
 
     @torch.no_grad()
     def labels(self, image: Picture) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,6 +82,9 @@ class Method(ABC):
     """Self-attention transfer, which any method can carry; weight 0 is off."""
     feature_replay: FeatureReplay = field(default_factory=FeatureReplay)
     """Replay of old classes' features to the classifier, which any method can carry; weight 0 is off."""
+    logit_adjustment: float = 0.0
+    """Lower new classes' logits after each step, as its images show them more often than all images do; 1 does so as
+    far as the numbers of images tell, 0 is off. Any method can carry it."""
 
     def distilled(
         self, context: Context, batch: Batch, student: SegOutput, teacher: SegOutput
@@ -168,7 +172,8 @@ def prepare_model(method: Method, model: Segmenter, step: Step) -> None:
 
 def needs_teacher(method: Method, step: Step) -> bool:
     """Whether the engine must run the previous step's model beside the new one."""
-    return step.index > 0 and (method.uses_teacher or method.attention_transfer.weight > 0)
+    asked = method.uses_teacher or method.learns_pseudo_labels() or method.attention_transfer.weight > 0
+    return step.index > 0 and asked
 
 
 def pretunes(method: Method, step: Step) -> bool:
@@ -181,6 +186,19 @@ def begin_step(method: Method, context: Context, loader: Iterable[Batch]) -> Non
     if needs_teacher(method, context.step) and (method.learns_pseudo_labels() or method.attention_transfer.weight > 0):
         gather_thresholds(context, loader, method.distill_at)
     method.begin_step(context, loader)
+
+
+def end_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
+    """Consolidate as ``method`` and its switches ask.
+
+    All images of a step show a new class, of all images only some do: the model learns another prior than it will meet.
+    The new rows' biases are lowered by the logarithm of how much more often (logit adjustment: Menon et al., ICLR 2021,
+    eq. 9), times the method's factor.
+    """
+    method.end_step(context, loader)
+    step = context.step
+    if method.logit_adjustment > 0 and step.index > 0 and step.num_new > 0:
+        context.model.classifier.biases[-1] -= method.logit_adjustment * math.log(context.overrepresented)
 
 
 def all_losses(

@@ -20,7 +20,8 @@ class Context:
 
     ``state`` maps names to tensors; it is what a method remembers, and the engine saves it. ``teacher`` is the
     frozen model of the previous step, or None. ``sum_over_processes`` adds up a tensor of counts over all
-    processes of the run.
+    processes of the run. ``overrepresented`` says how many times as often the step's own images come in its batches as
+    among all that were learned from: at least, and 1 where that is not known.
     """
 
     step: Step
@@ -28,6 +29,7 @@ class Context:
     teacher: Segmenter | None
     state: dict[str, Tensor]
     sum_over_processes: Callable[[Tensor], Tensor] = lambda counts: counts
+    overrepresented: float = 1.0
 
     @property
     def has_background(self) -> bool:

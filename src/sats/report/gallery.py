@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -13,10 +12,11 @@ from PIL import Image
 from sats.api import load
 from sats.data.stream import samples_by_name
 from sats.data.transforms import resized
-from sats.engine.build import all_tests
+from sats.engine.build import all_tests, build_extension
 from sats.engine.run_folder import MODEL
 from sats.evaluation.attend import class_attention
 from sats.evaluation.overlay import palette
+from sats.files import sha256
 from sats.progress import progress_bar
 from sats.report.pictures import change_map, class_map, photo, present, shades
 from sats.types import BACKGROUND, IGNORE
@@ -138,8 +138,8 @@ def make_gallery(runs: Sequence[RunRecord], count: int, classes: tuple[str, ...]
 
 def _chosen(samples: Samples, count: int) -> tuple[list[str], list[tuple[Image.Image, Labels]]]:
     """The keys of the images to show, and the images with their truth."""
-    indices = choose(samples.source.presence(), count)
-    return [samples.source.key(index) for index in indices], [samples[index] for index in indices]
+    places = choose(samples.source.presence()[samples.indices], count)
+    return [samples.key(place) for place in places], [samples[place] for place in places]
 
 
 def _remarks(runs: Sequence[RunRecord], variants: Sequence[Variant], num_models: int) -> tuple[str, ...]:
@@ -161,7 +161,10 @@ def _gone(variants: Sequence[Variant]) -> tuple[str, ...]:
 def _samples(run: RunRecord, classes: tuple[str, ...]) -> Samples:
     if len(classes) > IGNORE:
         raise ValueError(f"the runs know {len(classes)} classes together, and a map holds {IGNORE} at most.")
-    return samples_by_name(all_tests(run.config), classes, run.config.evaluation.future)
+    config = run.config
+    if config.extends.checkpoint:
+        return build_extension(config).named_samples(classes)
+    return samples_by_name(all_tests(config), classes, config.evaluation.future, config.evaluation.background)
 
 
 def models_to_show(runs: Sequence[RunRecord]) -> list[tuple[RunRecord, int]]:
@@ -189,11 +192,8 @@ def _variant(same: Sequence[tuple[RunRecord, int]], several: bool) -> Variant:
 
 def _fingerprint(folder: Path) -> str:
     """What only models with the same weights have in common; of one whose weights are gone, its own path."""
-    digest = hashlib.sha256()
     weights = sorted((folder / MODEL).glob("*.safetensors"))
-    for path in weights:
-        digest.update(path.read_bytes())
-    return digest.hexdigest() if weights else str(folder)
+    return " ".join(map(sha256, weights)) or str(folder)
 
 
 def _title(same: Sequence[tuple[RunRecord, int]], several: bool) -> str:
