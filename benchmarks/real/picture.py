@@ -29,7 +29,10 @@ GREY = "#8a8f98"
 MARK = 12  # pixels of a point and some room around it
 PLACES = (((7, -3), "left"), ((-7, -3), "right"), ((0, 7), "center"), ((0, -13), "center"), ((9, -13), "left"))
 """Where a point's name may be, in points from it, the best first."""
-OURS = {"sats": "#7c3aed", "sats-plus": "#d9480f", "plus-no-transfer": "#d9480f", "plus-frozen": "#d9480f"}
+OURS = {
+    "sats": "#7c3aed",
+    **dict.fromkeys(("sats-plus", "plus-no-transfer", "plus-frozen", "plus-adjusted"), "#d9480f"),
+}
 
 
 def points(folders: list[Path], variants: list[str]) -> dict[str, tuple[float, float]]:
@@ -53,7 +56,7 @@ def main(scores: str, out: Path, variants: list[str]) -> None:
     first, *others = scores.split("+")
     drawn = points([Path(first), *(Path(first).with_name(name) for name in others)], variants)
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained", dpi=130)
-    right, top = (1.12 * max(values) for values in zip(*drawn.values(), strict=True))
+    right, top = (1.18 * max(values) for values in zip(*drawn.values(), strict=True))
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
     lines = axes.contour(old, new, 2 * old * new / (old + new), levels=8, colors="#d5d8dd", linewidths=0.8)
     axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)

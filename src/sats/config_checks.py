@@ -62,7 +62,7 @@ def _method_conflicts(config: RunConfig[Method]) -> list[tuple[bool, str]]:
             "A method that trains once on everything has no teacher to transfer attention from.",
         ),
         (
-            config.method.logit_adjustment > 0
+            config.method.logit_adjustment not in (0, type(config.method).logit_adjustment)
             and (config.method.data == "all" or config.stream.of == "domains" or bool(config.extends.checkpoint)),
             (
                 "Logits are adjusted where a step brings new classes and it is known how many images were learned from "

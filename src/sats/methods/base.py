@@ -192,8 +192,8 @@ def end_step(method: Method, context: Context, loader: Iterable[Batch]) -> None:
     """Consolidate as ``method`` and its switches ask.
 
     All images of a step show a new class, of all images only some do: the model learns another prior than it will meet.
-    The new rows' biases are lowered by the logarithm of how much more often (logit adjustment: Menon et al., ICLR 2021,
-    eq. 9), times the method's factor.
+    The new rows' biases are lowered by the logarithm of how much more often, times the method's factor (post-hoc logit
+    adjustment: Menon et al., ICLR 2021).
     """
     method.end_step(context, loader)
     step = context.step

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SatsPlus(Sats, name="sats-plus"):
-    """SATS with four changes, each of which can be switched off.
+    """SATS with five changes, each of which can be switched off.
 
     1. SATS leaves out the pixels whose pseudo-label is uncertain, about half of the background, and new classes flood
        them. Here they teach what is known of them: that they are of some old class (MiB's unbiased cross-entropy,
@@ -29,6 +29,8 @@ class SatsPlus(Sats, name="sats-plus"):
     3. The classifier's rows go on to tell old classes apart, from each other and from new ones, by the features that
        the replay keeps of them.
     4. New rows start from those of the classes that the old model takes the new one's pixels for.
+    5. After each step, the logits of its new classes come down by half of what the numbers of images say that it shows
+       them too often.
     """
 
     uncertain_pixels: bool = True
@@ -40,6 +42,8 @@ class SatsPlus(Sats, name="sats-plus"):
     """How new rows of the classifier start; see `Method`."""
     feature_replay: FeatureReplay = field(default_factory=lambda: FeatureReplay(weight=1.0))
     """Replay of old classes' features to the classifier."""
+    logit_adjustment: float = 0.5
+    """Lower new classes' logits after each step, where it is known how many images were learned from before."""
 
     def losses(
         self, context: Context, batch: Batch, targets: Tensor, student: SegOutput, teacher: SegOutput | None
