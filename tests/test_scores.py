@@ -27,7 +27,7 @@ from sats.evaluation.scores import (
     ratio_to_joint,
     read_scores,
 )
-from sats.evaluation.table import class_table, figure_table, unmeasured_note
+from sats.evaluation.table import class_table, figure_table, unlike_note, unmeasured_note
 from sats.types import IGNORE, Batch
 
 CONFUSION = np.array([[6, 2, 0], [1, 3, 0], [2, 0, 2]])  # IoU 6/11, 3/6, 2/4
@@ -170,3 +170,21 @@ def test_a_methods_own_scores_decide_the_prediction() -> None:
     flipped = confusion_matrix(model, [batch], lambda logits, num_classes: logits[:, :num_classes].flip(1))
     plain = confusion_matrix(model, [batch])
     assert flipped[1].tolist() == plain[1].tolist()[::-1]
+
+
+def test_steps_measured_without_the_background_do_not_compare_with_those_with_it() -> None:
+    """A folder that labels its own classes alone takes the background out of the test set: less can be wrong."""
+    classes = ("background", "cat", "cow")
+    with_it = np.array([[50, 50, 0], [5, 5, 0], [0, 0, 0]])
+    first = compute_scores(with_it[:2, :2], classes[:2], 0, 2)
+    second = compute_scores(with_it, classes, 1, 2, [first])
+    without = np.array([[0, 0, 0], [5, 5, 0], [0, 2, 8]])
+    third = compute_scores(without, classes, 2, 2, [first, second])
+    assert set(second.forgetting) == {"background", "cat"}
+    assert third.forgetting == {}
+    assert backward_transfer([first, second]) == 0
+    assert backward_transfer([first, second, third]) is None
+    fourth = compute_scores(np.array([[0, 0, 0], [9, 1, 0], [0, 2, 8]]), classes, 3, 2, [first, second, third])
+    assert fourth.forgetting == {"cat": pytest.approx(5 / 12 - 1 / 12), "cow": 0}
+    assert "do not compare" in unlike_note([first, second, third])
+    assert unlike_note([first, second]) == ""

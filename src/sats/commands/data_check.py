@@ -14,7 +14,7 @@ from sats.config import Names, StreamConfig
 from sats.evaluation.table import cell, show
 from sats.files import at_home
 from sats.types import BACKGROUND, IGNORE, HasBackground, Increment, Setting
-from sats.words import count, verbatim
+from sats.words import count, names, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,6 +72,8 @@ def check(arguments: CheckArguments) -> None:
         problems += [f"{split}: {NO_CLASS}" for split, source in sources.items() if _is_binary(source)]
     for problem in problems:
         print(f"- {verbatim(problem)}")
+    if sources and (empty := _without_pixels(sources)):
+        print(f"- No image of any split holds {names(empty)}: nobody can learn that from here.")
     if problems:
         raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
     stream = StreamConfig(**{entry.name: getattr(arguments, entry.name) for entry in fields(StreamConfig)})
@@ -136,6 +138,13 @@ def _broken(arguments: CheckArguments, source: PairsSource, split: str) -> list[
     from sats.data.decoding import broken_images
 
     return [] if arguments.quick else broken_images(source, f"decoding {split}")
+
+
+def _without_pixels(sources: dict[str, PairsSource]) -> list[str]:
+    """The foreground classes that no split has a pixel of."""
+    classes = next(iter(sources.values())).classes
+    held = sum(source.presence().sum(axis=0) for source in sources.values())
+    return [name for name, images in zip(classes, held, strict=True) if not images and name != classes[BACKGROUND]]
 
 
 def _is_binary(source: PairsSource) -> bool:

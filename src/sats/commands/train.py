@@ -60,6 +60,9 @@ def main(words: Sequence[str]) -> None:
         raise ValueError("That is the configuration of an extension: repeat it with `sats extend`.")
     folder = api.start(arguments.run, arguments.out, arguments.tracker)
     print(f"run folder: {folder.path}", flush=True)
+    asked = arguments.run
+    if len(asked.data.folders) == 1 and not (folder.config().data.folders or asked.start_from):
+        print("A new model learns from one folder; to go on from a run instead, stop this and add --from RUN.")
     go_on(folder)
 
 
@@ -142,9 +145,14 @@ def _base_config(rest: list[str], stored: str | None, method: str | None) -> Run
         return recipe(rest.pop(0), method or "sats")
     if rest and rest[0] in ("-h", "--help"):
         return recipe("scenes", method or "sats")
-    raise ValueError(
-        f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json, or --from RUN."
-    )
+    raise ValueError(_nothing_to_start_from(rest))
+
+
+def _nothing_to_start_from(words: Sequence[str]) -> str:
+    """What to add to a command that names neither a recipe nor a run."""
+    if "--step" in words:
+        return "Go on from which run? Add --from RUN; or begin one: sats train folder --step DIR --step DIR."
+    return f"Name a recipe first: sats train {'|'.join(RECIPES)}, or give --config RUN/config.json, or --from RUN."
 
 
 def _config_of_earlier_run(rest: list[str]) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
+from PIL import Image
 
 from sats.data.index import (
     IMAGE_SUFFIXES,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL import Image
 
     from sats.data.index import File, Index
     from sats.types import OnError
@@ -171,7 +171,7 @@ class PairsSource(Source):
 
     def _without_name(self, mask: str, ids: list[int]) -> str:
         what = "the id" if len(ids) == 1 else "the ids"
-        return f"{mask} holds {what} {', '.join(map(str, ids))}, {self._labels.fix}"
+        return f"{mask} holds {what} {', '.join(map(str, ids))}, {self._labels.fix}{_hint_at_colours(mask)}"
 
     def _check_size(self, index: int, path: str, size: tuple[int, int]) -> None:
         if size != self.size(index):
@@ -331,3 +331,10 @@ def counted(stems: list[str], one: str, many: str, fix: str) -> list[str]:
     what = one if len(stems) == 1 else many
     shown = ", ".join(stems[:MOST_SHOWN]) + (", ..." if len(stems) > MOST_SHOWN else "")
     return [f"{len(stems)} {what} ({shown}): {fix}."]
+
+
+def _hint_at_colours(mask: str) -> str:
+    """What else a mask with a palette may hold than ids; empty for others."""
+    with Image.open(mask) as opened:
+        has_palette = opened.mode == "P"
+    return " If its colours stand for classes, `sats data convert colours` makes masks of ids." if has_palette else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sats.config import DataConfig, ExtensionConfig
 from sats.data.extension import HELD_OUT
 from sats.data.folder import read_classes, split_names, split_to_measure
+from sats.data.unmatched import unmatched
 from sats.engine import processes
 from sats.engine.run_folder import find_model, run_of
 from sats.errors import repeated, unknown
@@ -19,7 +20,7 @@ from sats.methods.base import prepare_model
 from sats.methods.context import Context
 from sats.models import checkpoint
 from sats.recipes import extend
-from sats.types import BACKGROUND, MOST_CLASSES
+from sats.types import BACKGROUND, MOST_CLASSES, NOT_LEARNED_YET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,12 +128,22 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
 
 
 def what_is_measured_on(config: RunConfig[Method]) -> Iterator[str]:
-    """A sentence for each folder that has no test split."""
+    """A sentence for each folder that has no test split, or whose names are not what they seem."""
     data, old_data = config.data, config.extends.old_data
+    classes = read_classes(at_home(data.root), data.classes, data.has_background)
+    if classes[BACKGROUND] == NOT_LEARNED_YET and (first := classes[BACKGROUND + 1]) in config.stream.steps[1]:
+        yield (
+            f"Class 0 of {data.root}, {first}, is learned as a class: where it only means that nobody looked, add "
+            "--data.has-background yes."
+        )
     if data.test_split not in split_names(at_home(data.root)):
         yield f"{data.root} has no split {data.test_split!r}: one in {HELD_OUT} of its images is kept to measure on."
     if old_data and (split := split_to_measure(at_home(old_data), data.test_split)) != data.test_split:
         yield f"{old_data} has no split {data.test_split!r}: old classes are measured on its split {split!r}."
+    if old_data:
+        labelled = read_classes(at_home(old_data))[BACKGROUND + 1 :]
+        old, new = config.stream.steps
+        yield from unmatched(old_data, [name for name in labelled if name not in new], old)
 
 
 def _check_splits(data: DataConfig) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sats.engine.run_folder import MODEL, STEP, run_of
-from sats.engine.skipped import show_skipped
+from sats.engine.skipped import show_skipped, show_unmatched
 from sats.files import at_home
 from sats.progress import progress_bar
 from sats.types import ALL, BACKGROUND, Background, Future, OnError
@@ -75,7 +75,10 @@ def measure_by_name(
     """The scores on a ``split`` of the folder ``data``, else of the run's own data, whose classes are found by name."""
     source = open_source_of(run, manner, data, split)
     never = never_learned(run, source) if run and not data else ()
-    return measure(predictor, source, manner, num_first_of(run), never)
+    scores = measure(predictor, source, manner, num_first_of(run), never)
+    if data:
+        show_unmatched(data, source.classes[BACKGROUND + 1 :], scores.classes[BACKGROUND + 1 :])
+    return scores
 
 
 def never_learned(run: RunFolder, source: Source) -> list[str]:

@@ -1,10 +1,11 @@
-"""What was left out of data because it cannot be used: said once, and of a run written down once."""
+"""What was left out of data, or is not what it seems: said once, and of a run written down once."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from sats.data.unmatched import unmatched
 from sats.engine.run_folder import read_skipped
 from sats.files import append_line
 from sats.words import count, verbatim
@@ -46,3 +47,9 @@ def show_skipped(problems: Sequence[str], rest: str = "") -> None:
         print(f"- {verbatim(problem)}")
     if len(problems) > MOST_SKIPPED:
         print(f"and {len(problems) - MOST_SKIPPED} more")
+
+
+def show_unmatched(where: str, labelled: Sequence[str], known: Sequence[str]) -> None:
+    """Print on which classes the data ``where`` and a model differ: what it has ``labelled``, and what is ``known``."""
+    for sentence in unmatched(where, labelled, known):
+        print(verbatim(sentence))

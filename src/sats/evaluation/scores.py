@@ -44,7 +44,7 @@ class Scores:
     pixels of each class. ``miou``: "all" (every class seen, background included), "old" (the classes of step 0),
     "old_without_background", "new" (classes of later steps), "avg" (mean of "all" over the steps so far) and "hiou"
     (harmonic mean of old and new). ``forgetting``: for each class known before this step, its best IoU so far minus
-    its IoU now.
+    its IoU now, over the steps that were `measured_alike`.
     """
 
     step: int
@@ -57,6 +57,14 @@ class Scores:
     def to_json(self) -> str:
         """The scores as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    def measured_alike(self, other: Scores) -> bool:
+        """Whether IoUs compare: where one was measured with the background and one without, wrong pixels differ."""
+        return self._has_background == other._has_background
+
+    @property
+    def _has_background(self) -> bool:
+        return self.pixels[self.classes[BACKGROUND]] > 0
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
@@ -126,7 +134,8 @@ def compute_scores(
         "avg": mean([*(earlier.miou["all"] for earlier in history), everything]),
         "hiou": harmonic_mean(old, new),
     }
-    return Scores(step, tuple(classes), iou, pixels, miou, forgetting(iou, history))
+    scores = Scores(step, tuple(classes), iou, pixels, miou, {})
+    return dataclasses.replace(scores, forgetting=forgetting(scores, history))
 
 
 def class_iou(confusion: NDArray[np.int64], classes: Sequence[str]) -> dict[str, float | None]:
@@ -152,12 +161,13 @@ def harmonic_mean(first: float | None, second: float | None) -> float | None:
     return 2 * first * second / (first + second) if first + second else 0.0
 
 
-def forgetting(iou: dict[str, float | None], history: Sequence[Scores]) -> dict[str, float]:
-    """For each class known before, its best IoU so far (now included) minus its IoU now."""
+def forgetting(last: Scores, history: Sequence[Scores]) -> dict[str, float]:
+    """For each class known before, its best IoU so far (now included) minus its IoU now, over comparable steps."""
     lost = {}
-    for name in history[-1].classes if history else ():
-        earlier = [scores.iou[name] for scores in history if name in scores.iou]
-        now = iou[name]
+    alike = [scores for scores in history if scores.measured_alike(last)]
+    for name in alike[-1].classes if alike else ():
+        earlier = [scores.iou[name] for scores in alike if name in scores.iou]
+        now = last.iou[name]
         if now is not None:
             lost[name] = max([now, *(value for value in earlier if value is not None)]) - now
     return lost
@@ -166,7 +176,8 @@ def forgetting(iou: dict[str, float | None], history: Sequence[Scores]) -> dict[
 def backward_transfer(history: Sequence[Scores]) -> float | None:
     """BWT: the mean, over classes learned before the last step, of IoU now minus IoU when learned.
 
-    Negative where classes were forgotten; None after the first step. The background is left out.
+    Negative where classes were forgotten; None after the first step. The background is left out, and so are steps that
+    were not measured like the last.
     """
     last = history[-1].iou
     changes: list[float | None] = []
@@ -174,7 +185,8 @@ def backward_transfer(history: Sequence[Scores]) -> float | None:
     for scores in history[:-1]:
         for name in scores.classes[known:]:
             learned, now = scores.iou[name], last[name]
-            changes.append(None if learned is None or now is None else now - learned)
+            unlike = not scores.measured_alike(history[-1])
+            changes.append(None if unlike or learned is None or now is None else now - learned)
         known = len(scores.classes)
     return mean(changes)
 

@@ -64,7 +64,7 @@ def show_scores(history: Sequence[Scores]) -> None:
         left_out = count(len(history) - len(places), "more step does", "more steps do")
         fix = "pipe the output or use `sats report` to see all."
         Console().print(f"{left_out} not fit here; {fix}", highlight=False)
-    if note := unmeasured_note(history[-1]):
+    if note := unmeasured_note(history[-1]) + unlike_note(history):
         Console().print(note, end="", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -142,6 +142,16 @@ def kept_rows(before: Scores, after: Scores) -> list[tuple[str, float, float]]:
     rows = {name: (before.iou[name], after.iou[name]) for name in before.classes}
     rows["mean"] = (before.miou["old"], after.miou["old"])
     return [(name, old, new) for name, (old, new) in rows.items() if old is not None and new is not None]
+
+
+def unlike_note(history: Sequence[Scores]) -> str:
+    """A line where steps were measured otherwise than the last, and do not compare with it; empty if none was."""
+    if all(scores.measured_alike(history[-1]) for scores in history):
+        return ""
+    return (
+        "Some steps were measured with the background and some without, as a folder does not label every class: their "
+        "figures do not compare.\n"
+    )
 
 
 def unmeasured_note(scores: Scores) -> str:

@@ -20,6 +20,10 @@ def import_own() -> None:
     """
     for name in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         path = at_home(name).resolve()
+        if not path.exists():
+            raise ValueError(
+                f"{VARIABLE} names {name}, and there is no {path}: name it by its whole path, or unset it."
+            )
         if not path.is_file() or path.suffix != ".py":
             raise ValueError(f"{VARIABLE} names {name}, which is not a Python file: fix or unset it.")
         if _place_of(path.stem) not in (None, str(path)):

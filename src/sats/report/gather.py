@@ -93,7 +93,7 @@ class RunRecord:
     def kept(self) -> float | None:
         """Old-mIoU after the last step as a share of that after step 0; None for joint training and step 0 alone."""
         before, after = self.first.miou["old"], self.last.miou["old"]
-        if len(self.history) < 2 or after is None or not before:
+        if len(self.history) < 2 or after is None or not before or not self.first.measured_alike(self.last):
             return None
         return after / before
 
