@@ -368,9 +368,9 @@ def test_progress_is_read_from_the_files(tmp_path: Path) -> None:
             line = {"step": 1, "iteration": 5, "losses": {"ce": 1.25, "kd": 0.5}, "images_per_second": 2.0}
             (folder / "model" / "run" / "metrics.jsonl").write_text(f"{json.dumps(line)}\n")
             status = status_of(Extensions(tmp_path))
-            assert status.state == "running"  # 40 of 200 images, 80 seconds left
-            assert 'aria-valuenow="20"' in status.html
-            assert "Pass 5 of 20 over the images, loss 1.750, about 1 min 20 s left" in status.html
+            assert status.state == "running"  # 40 of 160 images: a batch of 8 from 10, 20 times
+            assert 'aria-valuenow="25"' in status.html
+            assert "Pass 6 of 20 over the images, loss 1.750, about 1 min 0 s left" in status.html
         status = status_of(Extensions(tmp_path))
         assert (status.state, status.can_go_on) == ("interrupted", True)
 

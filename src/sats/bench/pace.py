@@ -52,7 +52,9 @@ def progress_of(run: RunFolder) -> Progress | None:
 
 
 def _images_of(config: RunConfig[Method], step: int, own: int) -> int:
-    """What the batches of a ``step`` with so many images of its ``own`` hold together."""
+    """What the batches of a ``step`` with so many images of its ``own`` hold together; nothing where it has none."""
+    if own == 0:  # somebody else trained it, as a model that is extended
+        return 0
     train, with_exemplars = config.train, config.memory.size > 0 and step > 0
     updates = updates_per_epoch(own, train.batch_size, with_exemplars)
     return train.epochs_of(step) * updates * train.batch_size
