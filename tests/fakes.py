@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sats.data.arrivals import by_class
+from sats.data.loader import TrainLoader
 from sats.data.source import Source
-from sats.data.stream import Stream, Test
+from sats.data.stream import Joined, Samples, Stream, Test
+from sats.data.transforms import TrainTransform
 from sats.types import IGNORE, Setting, Void
 
 
@@ -72,3 +74,11 @@ def stream_of(
     """The source's classes in groups; it is measured on as well."""
     arrivals = by_class(source, groups, setting)
     return Stream(source, [Test(source)], arrivals, learned, all_at_once=all_at_once, void=void)
+
+
+def fake_loader(images: int, batch_size: int, exemplars: int = 0) -> TrainLoader:
+    """The loader of a step with so many images, and exemplars; what they show is background."""
+    source = FakeSource((np.zeros((4, 4), dtype=np.uint8),) * max(images, exemplars), ("background",))
+    samples = Samples(source, np.arange(images), np.arange(256, dtype=np.uint8))
+    kept = Joined((Samples(source, np.arange(exemplars), samples.table),) if exemplars else ())
+    return TrainLoader(samples=samples, transform=TrainTransform(4), batch_size=batch_size, seed=(0, 1), exemplars=kept)

@@ -11,11 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from fakes import FakeSource
+from fakes import fake_loader
 from reports import groups_of, write_run
 from sats.bench.archive import Archive, portable
 from sats.bench.bench_folder import BenchFolder, differences
@@ -29,9 +28,6 @@ from sats.bench.step0 import step0_of
 from sats.bench.suite import Cell
 from sats.cli import main
 from sats.config import to_json
-from sats.data.loader import TrainLoader
-from sats.data.stream import Joined, Samples
-from sats.data.transforms import TrainTransform
 from sats.engine.run_folder import RunFolder
 from sweeps import TINY, Inline, spanned, swept
 from test_engine import run as train_alone
@@ -364,22 +360,11 @@ def test_a_step_is_done_when_its_last_update_is(tmp_path: Path, images: int, siz
     """Whatever fits no batch is left out, a small step is repeated, and exemplars share the batch."""
     train = {"epochs": 20, "epochs_later": 20, "batch_size": size}
     (cell,) = spanned(variants={"sats": {"train": train, "memory": {"size": memory}}})
-    updates = 20 * updates_of_the_loader(images, size, memory)
+    updates = 20 * fake_loader(images, size, memory).iterations_per_epoch
     begun(tmp_path, cell, iteration=updates // 2, images=images)
     half = progress_of(RunFolder(tmp_path / "sats"))
     assert half is not None
     assert (half.done - half.first, half.total - half.first) == (updates * size // 2, updates * size)
-
-
-def updates_of_the_loader(images: int, size: int, memory: int) -> int:
-    """The updates of an epoch, as the loader counts them."""
-    source = FakeSource((np.zeros((4, 4), dtype=np.uint8),) * max(images, memory), ("background",))
-    samples = Samples(source, np.arange(images), np.arange(256, dtype=np.uint8))
-    exemplars = Joined((Samples(source, np.arange(memory), samples.table),) if memory else ())
-    loader = TrainLoader(
-        samples=samples, transform=TrainTransform(4), batch_size=size, seed=(0, 1), exemplars=exemplars
-    )
-    return loader.iterations_per_epoch
 
 
 def test_how_far_a_run_is(tmp_path: Path) -> None:

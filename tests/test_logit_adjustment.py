@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fakes import fake_loader
 from sats.config_checks import check
 from sats.engine.train import overrepresented
 from sats.methods import METHODS
@@ -81,13 +82,7 @@ def test_how_much_too_often(tmp_path: Path, before: list[int], own: int, exempla
     described = [{"learns": [], "images": images} for images in (*before, own)]
     (tmp_path / "steps.json").write_text(json.dumps(described))
     step = dataclasses.replace(shared.stream.steps[1], index=len(before))
-
-    class Loader:
-        samples = range(own)
-        batch_size = 4
-        new_per_batch = 2 if exemplars else 4
-
-    assert overrepresented(shared, step, Loader()) == expected  # type: ignore[arg-type]  # as a TrainLoader
+    assert overrepresented(shared, step, fake_loader(own, 4, exemplars)) == expected
 
 
 @pytest.mark.parametrize("changed", ["joint", "domains", "extension"])

@@ -12,6 +12,7 @@ from sats.config import RunConfig
 from sats.methods import METHODS, Method
 from sats.methods.attention_transfer import AttentionTransfer
 from sats.methods.base import freezes_encoder, needs_teacher
+from sats.methods.finetune import Finetune
 from sats.methods.pseudo_labelling import THRESHOLDS, gather_thresholds
 from sats.methods.sats import Sats
 from sats.recipes import recipe
@@ -204,7 +205,7 @@ def test_only_those_that_need_a_teacher_get_one() -> None:
 
 
 def test_pseudo_labels_alone_ask_for_a_teacher() -> None:
-    class Labelling(METHODS["finetune"]):  # type: ignore[misc]  # a class, known only now
+    class Labelling(Finetune):
         uses_pseudo_labels = True
 
     assert needs_teacher(Labelling(), STEP_1)

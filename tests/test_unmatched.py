@@ -39,7 +39,7 @@ def test_an_extension_tells_of_old_data_whose_names_differ(tmp_path: Path, capsy
     assert f"does not label {CITY[1]}" in said
     assert "Class 0 of" in said
     assert "nothing, is learned as a class: where it only means that nobody looked" in said
-    assert "Not in the second table, as no test pixel shows them:" in said
+    assert f"Not in the second table, as no test pixel shows them: {CITY[1]} and {CITY[2]}." in said
     assert main(["evaluate", str(tmp_path / "out"), "--data", str(old)]) == 0
     assert f"labels {CITY[1]}s, which the model does not know" in " ".join(capsys.readouterr().out.split())
 

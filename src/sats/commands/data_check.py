@@ -73,7 +73,7 @@ def check(arguments: CheckArguments) -> None:
     for problem in problems:
         print(f"- {verbatim(problem)}")
     if sources and (empty := _without_pixels(sources)):
-        print(f"- No image of any split holds {names(empty)}: nobody can learn that from here.")
+        print(f"No image of any split holds {names(empty)}: nobody can learn that from here.")
     if problems:
         raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
     stream = StreamConfig(**{entry.name: getattr(arguments, entry.name) for entry in fields(StreamConfig)})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from sats.evaluation.table import cell, kept_rows, percent, show
+from sats.types import NOT_LEARNED_YET
 from sats.words import names
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def show_extension(folder: RunFolder) -> None:
         gained.add_row(cell(name), percent(after.iou[name]))
     where = f"on {cell(config.extends.old_data)}" if config.extends.old_data else "with the old model's answers"
     show(gained, kept_table(before, after, f"kept: IoU {where}, %"))
-    if lost := [name for name in before.classes if before.iou[name] is None or after.iou[name] is None]:
+    known_classes = [name for name in before.classes if name != NOT_LEARNED_YET]
+    if lost := [name for name in known_classes if before.iou[name] is None or after.iou[name] is None]:
         print(f"Not in the second table, as no test pixel shows them: {names(lost)}.")
     print(f"model: {folder.path.parent}\nrun: {folder.path}")
 

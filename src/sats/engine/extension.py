@@ -130,8 +130,8 @@ def plan(origin: Origin, config: RunConfig[Method], old_data: str = "", merge: b
 def what_is_measured_on(config: RunConfig[Method]) -> Iterator[str]:
     """A sentence for each folder that has no test split, or whose names are not what they seem."""
     data, old_data = config.data, config.extends.old_data
-    classes = read_classes(at_home(data.root), data.classes, data.has_background)
-    if classes[BACKGROUND] == NOT_LEARNED_YET and (first := classes[BACKGROUND + 1]) in config.stream.steps[1]:
+    background, first, *_ = read_classes(at_home(data.root), (), data.has_background)
+    if background == NOT_LEARNED_YET and first in config.stream.steps[1]:
         yield (
             f"Class 0 of {data.root}, {first}, is learned as a class: where it only means that nobody looked, add "
             "--data.has-background yes."
