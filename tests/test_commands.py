@@ -363,6 +363,19 @@ def test_checking_bad_data_lists_every_problem_of_every_split(digits: Path, caps
     assert "problems, listed above" in shown.err
 
 
+def test_checking_says_which_images_use_12_of_16_bits(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = digits / "images" / "val"
+    wide = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+    for name, values in (("0.png", wide), ("1.png", wide * 16)):
+        Image.fromarray(values).save(images / name)
+    assert main(["data", "check", str(digits)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "val: 1 image is nearly black (val/0): of 16 bits the upper 8 are used" in shown
+    assert "nothing wrong" in shown
+    assert main(["data", "check", str(digits), "--quick"]) == 0
+    assert "nearly black" not in capsys.readouterr().out
+
+
 # --- runs and resume --------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 NO_CLASS: Final = "masks hold nothing but 0 and 255, and 255 is no class: it leaves a pixel out (let 1 be the object)"
+STRETCH: Final = "of 16 bits the upper 8 are used, so stretch 12 or 14 bits to 16, or save the images with 8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +67,16 @@ def check(arguments: CheckArguments) -> None:
     """Print what the folder holds; ValueError, after all problems were printed, if there are any."""
     root = at_home(arguments.folder)
     with _recognising(arguments, root):
-        sources, problems = _look_through(arguments, root)
+        sources, problems, notes = _look_through(arguments, root)
     if sources:
         show(class_table(sources))
         problems += [f"{split}: {NO_CLASS}" for split, source in sources.items() if _is_binary(source)]
     for problem in problems:
         print(f"- {verbatim(problem)}")
     if sources and (empty := _without_pixels(sources)):
-        print(f"No image of any split holds {names(empty)}: nobody can learn that from here.")
+        notes.append(f"No image of any split holds {names(empty)}: nobody can learn that from here.")
+    for note in notes:
+        print(verbatim(note))
     if problems:
         raise ValueError(f"{root} has {count(len(problems), 'problem')}, listed above.")
     stream = StreamConfig(**{entry.name: getattr(arguments, entry.name) for entry in fields(StreamConfig)})
@@ -82,20 +85,27 @@ def check(arguments: CheckArguments) -> None:
     print(f"{root}: nothing wrong.")
 
 
-def _look_through(arguments: CheckArguments, root: Path) -> tuple[dict[str, PairsSource], list[str]]:
-    """The splits that can be opened, and what is wrong with any."""
-    from sats.data.pairs import DataProblemsError  # numpy, which the help does not wait for
+def _look_through(arguments: CheckArguments, root: Path) -> tuple[dict[str, PairsSource], list[str], list[str]]:
+    """The splits that can be opened, what is wrong with any, and what may be."""
+    from sats.data.decoding import decode_all
+    from sats.data.pairs import DataProblemsError, counted  # numpy, which the help does not wait for
 
     sources: dict[str, PairsSource] = {}
     problems: list[str] = []
+    notes: list[str] = []
     for split in _splits(arguments, root):
         try:
-            sources[split] = _open(arguments, root, split)
-            found = [*sources[split].skipped, *_broken(arguments, sources[split], split)]
+            sources[split] = source = _open(arguments, root, split)
         except DataProblemsError as error:
-            found = list(error.problems)
-        problems += [f"{split}: {problem}" for problem in found]
-    return sources, problems
+            problems += [f"{split}: {problem}" for problem in error.problems]
+            continue
+        problems += [f"{split}: {problem}" for problem in source.skipped]
+        if not arguments.quick:
+            decoded = decode_all(source, f"decoding {split}")
+            problems += [f"{split}: {problem}" for problem in decoded.broken]
+            dark = counted(decoded.dark, "image is nearly black", "images are nearly black", STRETCH)
+            notes += [f"{split}: {note}" for note in dark]
+    return sources, problems, notes
 
 
 def _to_learn_from(sources: dict[str, PairsSource], root: Path, split: str) -> PairsSource:
@@ -132,12 +142,6 @@ def _open(arguments: CheckArguments, root: Path, split: str) -> PairsSource:
 
     asked = arguments
     return open_data(asked.source, root, split, asked.classes, asked.has_background, asked.rebuild_index, "skip")
-
-
-def _broken(arguments: CheckArguments, source: PairsSource, split: str) -> list[str]:
-    from sats.data.decoding import broken_images
-
-    return [] if arguments.quick else broken_images(source, f"decoding {split}")
 
 
 def _without_pixels(sources: dict[str, PairsSource]) -> list[str]:
