@@ -1,9 +1,10 @@
-"""Old against new classes, a point for each variant of a sweep, mean over its cells, with lines of equal hIoU.
+"""Old against new classes, a point for each variant of a sweep, mean over its class orders, with lines of equal hIoU.
 
     python benchmarks/real/picture.py benchmarks/real/ccp/scores docs/figures/ccp.png [VARIANT ...]
 
 The first is what ``sats bench --scores`` keeps, or with + the names of several such folders beside each other; without
-variants, those that have the most cells are drawn. A cell of a class order that some of them lack is left out.
+variants, those that have the most class orders are drawn. An order counts once, however many folders have it, and not
+where some of the variants lack it.
 """
 
 from __future__ import annotations
@@ -31,23 +32,24 @@ PLACES = (((7, -3), "left"), ((-7, -3), "right"), ((0, 7), "center"), ((0, -13),
 """Where a point's name may be, in points from it, the best first."""
 OURS = {
     "sats": "#7c3aed",
-    **dict.fromkeys(("sats-plus", "plus-no-transfer", "plus-frozen", "plus-adjusted"), "#d9480f"),
+    **dict.fromkeys(
+        ("sats-plus", "plus-no-transfer", "plus-frozen", "plus-adjusted", "plus-frozen-adjusted"), "#d9480f"
+    ),
 }
 
 
 def points(folders: list[Path], variants: list[str]) -> dict[str, tuple[float, float]]:
-    """Old and new mIoU in percent, by variant: means over what all variants were run on."""
-    found: dict[str, list[tuple[str, list[float]]]] = defaultdict(list)
+    """Old and new mIoU in percent, by variant: means over the orders that all were run on."""
+    found: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
-        figures = [100 * cell["figures"][name] for name in ("old", "new")]
-        found[cell["variant"]].append((str(cell["values"]), figures))
+        found[cell["variant"]][str(cell["values"])].append([100 * cell["figures"][name] for name in ("old", "new")])
     most = max(map(len, found.values()))
     drawn = variants or [variant for variant, cells in found.items() if len(cells) == most]
     if missing := [name for name in drawn if name not in found]:
         raise SystemExit(f"No scores are kept of {', '.join(missing)}.")
-    everywhere = set.intersection(*({where for where, _ in found[variant]} for variant in drawn))
-    means = {name: np.mean([two for where, two in found[name] if where in everywhere], axis=0) for name in drawn}
+    everywhere = sorted(set.intersection(*(set(found[variant]) for variant in drawn)))
+    means = {name: np.mean([np.mean(found[name][where], axis=0) for where in everywhere], axis=0) for name in drawn}
     return {variant: (float(old), float(new)) for variant, (old, new) in means.items()}
 
 
