@@ -370,7 +370,7 @@ def test_checking_says_which_images_use_12_of_16_bits(digits: Path, capsys: pyte
         Image.fromarray(values).save(images / name)
     assert main(["data", "check", str(digits)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "val: 1 image is nearly black (val/0): of 16 bits the upper 8 are used" in shown
+    assert "val: 1 image is nearly black (val/0): if they have 16 bits, the upper 8 are used" in shown
     assert "nothing wrong" in shown
     assert main(["data", "check", str(digits), "--quick"]) == 0
     assert "nearly black" not in capsys.readouterr().out

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 NO_CLASS: Final = "masks hold nothing but 0 and 255, and 255 is no class: it leaves a pixel out (let 1 be the object)"
-STRETCH: Final = "of 16 bits the upper 8 are used, so stretch 12 or 14 bits to 16, or save the images with 8"
+STRETCH: Final = "if they have 16 bits, the upper 8 are used: stretch 12 or 14 bits to 16, or save them with 8"
 
 
 @dataclass(frozen=True, kw_only=True)
