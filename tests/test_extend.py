@@ -31,7 +31,10 @@ from sats.cli import main
 from sats.commands.extend import begin
 from sats.engine.log import Log
 from sats.engine.run_folder import RunFolder
+from sats.evaluation.scores import mean
+from sats.evaluation.table import percent
 from sats.models import checkpoint
+from sats.report.html import make_report
 from sats.types import IGNORE, NOT_LEARNED_YET
 from test_engine import run, small
 
@@ -143,6 +146,35 @@ def test_an_old_class_is_compared_where_no_new_one_is_labelled(data: Path, tmp_p
         if before.iou[name] is not None:
             assert before.iou[name] == 1.0
             assert after.iou[name] == pytest.approx(iou(compared, index), abs=2e-3)
+
+
+def test_agreement_with_the_old_model_is_not_taken_for_accuracy(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No mean mixes it with that of labelled classes; runs, report and repr say what it is, and where it is not one."""
+    model = foreign(tmp_path / "model", "segformer", CITY)
+    folder = extend(model, data, tmp_path / "out")
+    for scores in folder.scores():
+        assert scores.miou["all"] is scores.miou["avg"] is scores.miou["hiou"] is None
+        assert scores.miou["old"] is not None
+    assert "mIoU" not in repr(sats.Run(folder.path))
+    capsys.readouterr()
+    assert main(["runs", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    (row,) = [line.split("│") for line in table.split("\n") if "sats" in line]
+    new = percent(folder.scores()[1].miou["new"])
+    assert [text.strip() for text in row[3:-1]] == ["extended, no old data", "finished", "-", "-", new]
+    assert "compared with the old model's answers" in table
+    page = make_report([folder.path], tmp_path / "report.html", images=0).read_text(encoding="utf-8")
+    assert "agreement, not accuracy" in page
+    assert "agreement 100.0" in page
+    assert "mIoU of all classes" not in page
+    old = make_data(tmp_path / "old", ("nothing", *CITY))
+    labelled = extend(model, data, tmp_path / "labelled", "--old-data", str(old))
+    assert labelled.scores()[1].miou["all"] is not None
+    page = make_report([labelled.path], tmp_path / "labelled.html", images=0).read_text(encoding="utf-8")
+    assert "agreement, not accuracy" not in page
+    assert "mIoU of all classes" in page
 
 
 @pytest.mark.parametrize("classes", [CITY, VOC])
@@ -267,7 +299,7 @@ def test_without_a_test_split_some_images_are_held_out(tmp_path: Path, capsys: p
     assert all(f"train/{place}" in page for place in (4, 9))
     assert main(["export", str(tmp_path / "out"), "--int8", "--out", str(tmp_path / "model.onnx")]) == 0
     (row,) = [line for line in capsys.readouterr().out.split("\n") if "float32" in line]
-    measured = folder.scores()[1].miou["all"]
+    measured = mean(folder.scores()[1].iou.values())
     assert measured is not None
     assert float(row.split("│")[3]) == pytest.approx(100 * measured, abs=0.2)
 

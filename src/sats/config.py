@@ -305,6 +305,11 @@ class RunConfig(Generic[MethodT_co]):
     """What `sats extend` was asked for."""
 
     @property
+    def measures_agreement(self) -> bool:
+        """Whether old classes are measured by what the extended model used to answer, as nothing labels them."""
+        return bool(self.extends.checkpoint) and not self.extends.old_data
+
+    @property
     def measured_crop(self) -> int:
         """Side of the middle square that is measured, in pixels; 0: whole images."""
         return self.train.crop if self.evaluation.mode == "crop" else 0

@@ -142,8 +142,8 @@ class Run:
 
     def _summary(self) -> str:
         method, scores = method_name(self.config.method), self.scores
-        figures = f", mIoU {percent(scores[-1].miou['all'])} %" if scores else ""
-        return f"{method}, {self.state}{figures}"
+        measured = scores[-1].miou["all"] if scores else None
+        return f"{method}, {self.state}" + ("" if measured is None else f", mIoU {percent(measured)} %")
 
     def _finished(self, step: int) -> int:
         """The place of a finished step, counted from the end if negative; ValueError if there is no such."""

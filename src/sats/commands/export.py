@@ -14,6 +14,7 @@ from rich.table import Table
 from sats import api
 from sats.engine.remeasure import manner_of, measure_again, open_source_of
 from sats.engine.run_folder import EXTENSION, find_model, run_of
+from sats.evaluation.scores import mean
 from sats.evaluation.table import percent, show
 from sats.files import at_home, building, saving, working
 from sats.methods import METHODS
@@ -105,7 +106,7 @@ def export_int8(model: Path, out: Path, size: tuple[int, int] | None, data: str,
                 trained, model=OnnxModel(file, cast("Segmenter", trained.model), size), method=METHODS["finetune"]()
             )
             scores = measure_again(predictor, model, data, split, {})
-            table.add_row(file.stem, f"{file.stat().st_size / 1e6:.1f}", percent(scores.miou["all"]))
+            table.add_row(file.stem, f"{file.stat().st_size / 1e6:.1f}", percent(mean(scores.iou.values())))
         with saving(out):
             small.replace(out)
     show(table)

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+PROTOCOL = 2
+"""The place of the protocol in a line."""
+EXTENDED = "extended, no old data"
+"""The protocol of an extension that had no labels of old classes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunsArguments:
     """List the runs in a folder: method, progress, last mIoU in percent."""
@@ -40,9 +46,12 @@ def main(words: Sequence[str]) -> None:
         table.add_column(title, overflow="fold")
     for title in ("all", "old", "new"):
         table.add_column(title, justify="right")
-    for path in folders:
-        table.add_row(*row(RunFolder(path), str(path.relative_to(parent))))
+    rows = [row(RunFolder(path), str(path.relative_to(parent))) for path in folders]
+    for cells in rows:
+        table.add_row(*cells)
     show(table)
+    if any(cells[PROTOCOL] == EXTENDED for cells in rows):
+        print(f"{EXTENDED}: old classes were not measured, but compared with the old model's answers.")
 
 
 def row(folder: RunFolder, name: str) -> list[str]:
@@ -52,10 +61,13 @@ def row(folder: RunFolder, name: str) -> list[str]:
     except ValueError:
         return [cell(name), "", "", "unreadable", "", "", ""]
     figures = scores[-1].miou if scores else {}
+    protocol = config.stream.protocol or "steps"
+    if config.measures_agreement:
+        protocol, figures = EXTENDED, {"new": figures.get("new")}
     return [
         cell(name),
         method_name(config.method),
-        cell(config.stream.protocol or "steps"),
+        cell(protocol),
         state,
         *[percent(figures.get(name)) for name in ("all", "old", "new")],
     ]

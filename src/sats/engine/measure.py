@@ -14,16 +14,18 @@ from sats.engine import build, launch, processes
 from sats.engine.run import finished_model
 from sats.evaluation.argmax import best_classes
 from sats.evaluation.confusion import confusion_matrix
+from sats.evaluation.scores import compute_scores
 from sats.types import BACKGROUND, Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from sats.data.stream import Joined, Samples
     from sats.engine.run import Run
+    from sats.evaluation.scores import Scores
     from sats.models.segmenter import Segmenter
     from sats.types import Step
 
@@ -36,10 +38,16 @@ class Measurement:
     """The confusion matrix [classes, classes] of a step's model, rows: truth.
 
     Where classes of later steps are measured on other pixels than those of step 0, ``later`` is the matrix for them.
+    ``agreement``: the truth of step 0's classes is what another model answers.
     """
 
     matrix: NDArray[np.int64]
     later: NDArray[np.int64] | None = None
+    agreement: bool = False
+
+    def scores(self, classes: Sequence[str], step: int, num_first: int, history: Sequence[Scores]) -> Scores:
+        """The scores of a model of ``classes``; the others as in `compute_scores`."""
+        return compute_scores(self.matrix, classes, step, num_first, history, self.later, self.agreement)
 
 
 def measure(run: Run, model: Segmenter, step: Step) -> Measurement:
@@ -65,7 +73,7 @@ def measure_extension(stream: Extension, step: Step, count: Count, old: Callable
         later = count(tests, old().eval())
         matrix = later.copy()
         matrix[stream.num_first :] = 0
-        return Measurement(matrix, later)
+        return Measurement(matrix, later, agreement=True)
     matrix = count(stream.old_samples(step), None)
     return Measurement(matrix, count(tests, None) if step.index else None)
 

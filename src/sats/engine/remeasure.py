@@ -176,7 +176,6 @@ def measure_extended(predictor: Predictor, run: RunFolder, step: int, manner: Ma
     """The scores of an extended model, or of the one before, measured as `sats extend` does."""
     from sats.engine.build import build_extension
     from sats.engine.measure import measure_extension
-    from sats.evaluation.scores import compute_scores
     from sats.models import checkpoint
 
     stream = build_extension(manner.config(run))
@@ -186,8 +185,7 @@ def measure_extended(predictor: Predictor, run: RunFolder, step: int, manner: Ma
         lambda samples, old: count_on(predictor, samples, manner, old),
         lambda: checkpoint.load(run.step(0) / MODEL).to(predictor.device),
     )
-    history = run.scores()[:step]
-    return compute_scores(found.matrix, predictor.classes, step, stream.num_first, history, found.later)
+    return found.scores(predictor.classes, step, stream.num_first, run.scores()[:step])
 
 
 def measure_on(predictor: Predictor, samples: Samples | Joined, manner: Manner, num_first: int) -> Scores:

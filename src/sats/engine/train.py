@@ -29,7 +29,6 @@ from sats.engine.run_folder import ENVIRONMENT, MODEL, SCORES, STEPS, RunFolder
 from sats.engine.sums import check_sums, write_sums
 from sats.errors import RunError
 from sats.evaluation.predict import Predictor
-from sats.evaluation.scores import Scores, compute_scores
 from sats.files import saving, write_text
 from sats.methods.base import begin_step, end_step, needs_teacher, prepare_model
 from sats.methods.context import Context
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from sats.data.stream import Stream
     from sats.engine.checkpoint import Checkpoint
     from sats.engine.measure import Measurement
+    from sats.evaluation.scores import Scores
     from sats.methods import Method
     from sats.models.segmenter import Segmenter
     from sats.types import Step
@@ -216,7 +216,7 @@ def save_step(run: Run, context: Context, found: Measurement) -> None:
     """Write the folder of a finished step: model, scores, confusion matrix, the method's state."""
     step, model, stream = context.step, context.model, run.stream
     history = run.folder.scores()
-    scores = compute_scores(found.matrix, model.classes, step.index, stream.num_first, history, found.later)
+    scores = found.scores(model.classes, step.index, stream.num_first, history)
     with saving(run.folder.step(step.index)), run.folder.writing_step(step.index) as folder:
         save_model(model, folder / MODEL, run.config.train.resize)
         card = model_card(run.config, run.folder.steps(), [*history, scores])

@@ -111,11 +111,13 @@ def compute_scores(
     num_first: int,
     history: Sequence[Scores] = (),
     later: NDArray[np.int64] | None = None,
+    agreement: bool = False,
 ) -> Scores:
     """The scores of ``confusion`` [C, C] (rows: truth), whose first ``num_first`` ``classes`` are those of step 0.
 
     ``history`` holds the scores of the earlier steps, in order. Classes beyond ``num_first`` are
-    measured by the matrix ``later`` [C, C] where there is one.
+    measured by the matrix ``later`` [C, C] where there is one. With ``agreement``, the truth of the others is what
+    another model answers: no mean mixes that with labels, so "all", "avg" and "hiou" are None.
     """
     iou = class_iou(confusion, classes)
     pixels = dict(zip(classes, confusion.sum(axis=1).tolist(), strict=True))
@@ -124,15 +126,14 @@ def compute_scores(
             if place >= num_first:
                 iou[name], pixels[name] = value, int(later[place].sum())
     values = list(iou.values())
-    everything, old = mean(values), mean(values[:num_first])
-    new = mean(values[num_first:])
+    everything, old, new = mean(values), mean(values[:num_first]), mean(values[num_first:])
     miou = {
-        "all": everything,
+        "all": None if agreement else everything,
         "old": old,
         "old_without_background": mean(values[BACKGROUND + 1 : num_first]),
         "new": new,
-        "avg": mean([*(earlier.miou["all"] for earlier in history), everything]),
-        "hiou": harmonic_mean(old, new),
+        "avg": None if agreement else mean([*(earlier.miou["all"] for earlier in history), everything]),
+        "hiou": None if agreement else harmonic_mean(old, new),
     }
     scores = Scores(step, tuple(classes), iou, pixels, miou, {})
     return dataclasses.replace(scores, forgetting=forgetting(scores, history))

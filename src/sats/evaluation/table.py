@@ -17,7 +17,9 @@ from sats.words import count, evenly, shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sats.config import RunConfig
     from sats.evaluation.scores import Scores
+    from sats.methods import Method
 
 UNLIMITED = 10_000
 """Columns: wider than any table."""
@@ -151,6 +153,16 @@ def unlike_note(history: Sequence[Scores]) -> str:
     return (
         "Some steps were measured with the background and some without, as a folder does not label every class: their "
         "figures do not compare.\n"
+    )
+
+
+def agreement_note(config: RunConfig[Method]) -> str:
+    """A line where old classes are measured without labels; empty elsewhere."""
+    if not config.measures_agreement:
+        return ""
+    return (
+        "Old classes are measured by the old model's own answers on the new images, as no old data was named: that is "
+        "agreement, not accuracy, and no mean mixes it with that of new classes.\n"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sats.evaluation.table import unmeasured_note
+from sats.evaluation.table import agreement_note, unmeasured_note
 from sats.progress import LOADING, waiting
 from sats.report.classes import class_differences, forgotten, heat_map
 from sats.report.comparison import all_classes, class_colours, compare
@@ -151,6 +151,7 @@ def subtitle(runs: Sequence[RunRecord]) -> str:
 
 def _section(comparison: Comparison, group: Group) -> Section:
     run = group.first
-    note = shown(unmeasured_note(run.last), 400) if run.last.unmeasured else ""
+    notes = filter(None, (agreement_note(run.config), unmeasured_note(run.last)))
+    note = " ".join(shown(note, 400) for note in notes)
     words = card(comparison, group)
     return Section(group.index, group, shown(group.name), run.method, run.is_finished, words, note)

@@ -38,7 +38,7 @@ def card(comparison: Comparison, group: Group) -> Card:
     ]
     if (len(run.history) == 1 and not run.is_joint) or run.domains:  # nothing is new, and old is all
         numbers = [_kept_number(group), numbers[-1]] if run.kept is not None else numbers[-1:]
-    texts = tuple(_number(*number) for number in numbers)
+    texts = tuple(_number(*number) for number in numbers if number[1] or not run.config.measures_agreement)
     if len(group.runs) > 1:
         return Card(texts, tuple(_repeated(group)))
     return Card(texts, (learning(run), *progress(run), *keeping(run), *bound(comparison, run)))
@@ -55,7 +55,8 @@ def _kept_number(group: Group) -> tuple[str, Spread | None, str]:
     """What was kept of the old classes; before there is a later step, what there is to keep."""
     if group.first.kept is None:
         return "old", group.spread(lambda run: run.last.miou["old"]), "mIoU of step 0's classes"
-    remark = f"mIoU {_change(group.first, 'old')}" if len(group.runs) == 1 else "of the mIoU after step 0"
+    what = "agreement" if group.first.config.measures_agreement else "mIoU"
+    remark = f"{what} {_change(group.first, 'old')}" if len(group.runs) == 1 else f"of the {what} after step 0"
     return "kept" if group.first.domains else "old kept", group.spread(lambda run: run.kept), remark
 
 
@@ -108,7 +109,8 @@ def keeping(run: RunRecord) -> list[str]:
         return []
     if not run.adds_classes:
         return [f"mIoU is {percent(run.kept)}{SPACE}% of what it was after step 0 ({_change(run, 'all')})."]
-    text = f"Of the old classes' mIoU {percent(run.kept)}{SPACE}% was kept ({_change(run, 'old')}"
+    whose = "agreement with the old model" if run.config.measures_agreement else "mIoU"
+    text = f"Of the old classes' {whose} {percent(run.kept)}{SPACE}% was kept ({_change(run, 'old')}"
     if run.first.miou["old_without_background"] is not None:
         text += f"; without the background {_change(run, 'old_without_background')}"
     return [f"{text}). The new classes reach {percent(run.last.miou['new'])}."]
