@@ -363,6 +363,21 @@ def test_checking_bad_data_lists_every_problem_of_every_split(digits: Path, caps
     assert "problems, listed above" in shown.err
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_is_told_of_the_first_problems_and_a_pipe_of_all(
+    is_terminal: bool, digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(60):
+        picture(digits / "images" / "val" / f"{index}.png", (32, 32))
+        Image.fromarray(np.full((32, 32), 77, dtype=np.uint8)).save(digits / "masks" / "val" / f"{index}.png")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    assert main(["data", "check", str(digits), "--quick"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out.count("holds the id 77") == (50 if is_terminal else 60)
+    assert ("and 10 more" in shown.out) == is_terminal
+    assert "60 problems" in shown.err
+
+
 def test_checking_says_which_images_use_12_of_16_bits(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = digits / "images" / "val"
     wide = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
@@ -392,6 +407,7 @@ def test_runs_lists_them_with_their_state(finished: Path, capsys: pytest.Capture
     assert "finished" in lines
     assert "interrupted, 0 of ?" in lines
     assert lines.count("unreadable") == 2
+    assert f"broken: {finished.parent / 'broken' / 'config.json'} is not JSON" in lines
 
 
 def test_resuming_a_finished_run_says_so_and_changes_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 NO_CLASS: Final = "masks hold nothing but 0 and 255, and 255 is no class: it leaves a pixel out (let 1 be the object)"
+MOST_LISTED: Final = 50
 STRETCH: Final = "if they have 16 bits, the upper 8 are used: stretch 12 or 14 bits to 16, or save them with 8"
 
 
@@ -71,8 +73,7 @@ def check(arguments: CheckArguments) -> None:
     if sources:
         show(class_table(sources))
         problems += [f"{split}: {NO_CLASS}" for split, source in sources.items() if _is_binary(source)]
-    for problem in problems:
-        print(f"- {verbatim(problem)}")
+    _list(problems)
     if sources and (empty := _without_pixels(sources)):
         notes.append(f"No image of any split holds {names(empty)}: nobody can learn that from here.")
     for note in notes:
@@ -83,6 +84,15 @@ def check(arguments: CheckArguments) -> None:
     if stream != StreamConfig(protocol="", setting=stream.setting, of=stream.of):
         show(step_table(_to_learn_from(sources, root, arguments.train_split), stream))
     print(f"{root}: nothing wrong.")
+
+
+def _list(problems: Sequence[str]) -> None:
+    """Print the problems; to a terminal not so many that what stands above them is lost."""
+    shown = problems[:MOST_LISTED] if sys.stdout.isatty() else problems
+    for problem in shown:
+        print(f"- {verbatim(problem)}")
+    if left := len(problems) - len(shown):
+        print(f"- and {left} more: pipe the output into a file or a pager to see all.")
 
 
 def _look_through(arguments: CheckArguments, root: Path) -> tuple[dict[str, PairsSource], list[str], list[str]]:

@@ -13,15 +13,23 @@ from sats.engine.run_folder import CONFIG, EXTENSION, RunFolder, is_run
 from sats.evaluation.table import cell, percent, show
 from sats.files import at_home
 from sats.methods import method_name
+from sats.words import verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-PROTOCOL = 2
-"""The place of the protocol in a line."""
 EXTENDED = "extended, no old data"
 """The protocol of an extension that had no labels of old classes."""
+WITHOUT_LABELS = f"{EXTENDED}: old classes were not measured, but compared with the old model's answers."
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run in the table, and a sentence that it needs below; often none."""
+
+    cells: tuple[str, ...]
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,28 +54,23 @@ def main(words: Sequence[str]) -> None:
         table.add_column(title, overflow="fold")
     for title in ("all", "old", "new"):
         table.add_column(title, justify="right")
-    rows = [row(RunFolder(path), str(path.relative_to(parent))) for path in folders]
-    for cells in rows:
-        table.add_row(*cells)
+    lines = [line(RunFolder(path), str(path.relative_to(parent))) for path in folders]
+    for one in lines:
+        table.add_row(*one.cells)
     show(table)
-    if any(cells[PROTOCOL] == EXTENDED for cells in rows):
-        print(f"{EXTENDED}: old classes were not measured, but compared with the old model's answers.")
+    for remark in dict.fromkeys(one.remark for one in lines if one.remark):
+        print(verbatim(remark))
 
 
-def row(folder: RunFolder, name: str) -> list[str]:
-    """A line of the table on a run called ``name``."""
+def line(folder: RunFolder, name: str) -> Line:
+    """What the table says of a run called ``name``."""
     try:
         config, scores, state = folder.config(), folder.scores(), folder.state()
-    except ValueError:
-        return [cell(name), "", "", "unreadable", "", "", ""]
+    except ValueError as error:
+        return Line((cell(name), "", "", "unreadable", "", "", ""), f"{name}: {error}")
     figures = scores[-1].miou if scores else {}
-    protocol = config.stream.protocol or "steps"
+    protocol, remark = config.stream.protocol or "steps", ""
     if config.measures_agreement:
-        protocol, figures = EXTENDED, {"new": figures.get("new")}
-    return [
-        cell(name),
-        method_name(config.method),
-        cell(protocol),
-        state,
-        *[percent(figures.get(name)) for name in ("all", "old", "new")],
-    ]
+        protocol, remark, figures = EXTENDED, WITHOUT_LABELS, {"new": figures.get("new")}
+    means = [percent(figures.get(mean)) for mean in ("all", "old", "new")]
+    return Line((cell(name), method_name(config.method), cell(protocol), state, *means), remark)
