@@ -1,12 +1,12 @@
 """How far runs on the same test images differ, with intervals: a paired bootstrap over images.
 
-    python benchmarks/real/paired.py COUNTS [--runs runs/ccp] [--base sats] [--only order_seed=1]
+    python benchmarks/real/paired.py COUNTS [COUNTS ...] [--runs runs/ccp] [--base sats] [--only order_seed=1]
 
-Of each test image the folder of counts has the hits, true and predicted pixels of each class, a file for each run.
-Those of ``--runs``, which ``sats bench`` wrote, are counted and added: each finished run's last model sees the test
-images once more. Then, for each other variant, the difference to the base at the same points of the grid, in points of
-mIoU, mean over the points; and the interval that holds 95% of 2,000 samples of the test images, the same for both.
-Images are not the only chance: a run has a seed, too. ``--json FILE`` keeps the intervals.
+Of each test image the folders of counts have the hits, true and predicted pixels of each class, a file for each run.
+Those of ``--runs``, which ``sats bench`` wrote, are counted and added to the first folder: each finished run's last
+model sees the test images once more. Then, for each other variant, the difference to the base at the same points of the
+grid, in points of mIoU, mean over the points; and the interval that holds 95% of 2,000 samples of the test images, the
+same for both. Images are not the only chance: a run has a seed, too. ``--json FILE`` keeps the intervals.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def figures_of(counts: Counts, num_first: int, weights: NDArray[np.float64]) -> 
 def main() -> None:
     """Count, sample, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("counts", type=Path)
+    parser.add_argument("counts", type=Path, nargs="+")
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--base", default="sats")
     parser.add_argument("--only", default="", help="runs at this point of the grid, as in order_seed=1")
@@ -75,9 +75,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for path in sorted(arguments.runs.glob("*/config.json")) if arguments.runs else ():
-        count(path.parent, arguments.counts)
+        count(path.parent, arguments.counts[0])
     found: dict[tuple[str, str], dict[str, NDArray[np.float64]]] = {}
-    for path in sorted(arguments.counts.glob("*.npz")):
+    for path in (file for folder in arguments.counts for file in sorted(folder.glob("*.npz"))):
         variant, _, point = path.stem.partition(",")
         if not set(arguments.only.split(",")) - {""} <= set(point.split(",")):
             continue
@@ -87,7 +87,7 @@ def main() -> None:
         weights = np.concatenate([np.ones((1, images)), samples])  # the first are the test images as they are
         found[variant, point] = figures_of(kept["counts"], int(kept["num_first"]), weights)
     if not any(variant == arguments.base for variant, _ in found):
-        raise SystemExit(f"{arguments.counts} has no counts of {arguments.base}: give --runs, or another --base.")
+        raise SystemExit(f"No counts of {arguments.base} there: give --runs, or another --base.")
     rows = []
     for variant in sorted({variant for variant, _ in found} - {arguments.base}):
         points = [point for other, point in found if other == variant and (arguments.base, point) in found]

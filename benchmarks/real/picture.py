@@ -61,7 +61,7 @@ def main(scores: str, out: Path, variants: list[str]) -> None:
     right, top = (1.18 * max(values) for values in zip(*drawn.values(), strict=True))
     old, new = np.meshgrid(np.linspace(0.01, right, 300), np.linspace(0.01, top, 300))
     lines = axes.contour(old, new, 2 * old * new / (old + new), levels=8, colors="#d5d8dd", linewidths=0.8)
-    axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)
+    heights = axes.clabel(lines, fmt="hIoU %.0f", fontsize=7, colors=GREY)
     axes.set(xlim=(0, right), ylim=(-0.03 * top, top), xlabel="old classes, mIoU in %", ylabel="new classes, mIoU in %")
     axes.spines[["top", "right"]].set_visible(False)
     figure.draw_without_rendering()  # from here on it is known where things are
@@ -72,6 +72,8 @@ def main(scores: str, out: Path, variants: list[str]) -> None:
         colour = OURS.get(variant, "black" if variant == "joint" else "#0b7285")
         axes.plot(x, y, "D" if variant == "joint" else "o", color=colour, markersize=6, zorder=6)
         name_point(axes, variant, (x, y), colour, taken)
+    for height in heights:
+        height.set_visible(not any(height.get_window_extent().overlaps(box) for box in taken))
     figure.savefig(out)
 
 
