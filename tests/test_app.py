@@ -250,6 +250,24 @@ def test_masks_that_cannot_be_are_told(tmp_path: Path) -> None:
     assert collection.labelled() == []
 
 
+def test_soft_edges_are_no_mask_and_white_is_the_class_wherever_a_palette_has_it(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "collected")
+    collection.add_images([str(picture(tmp_path / "it.jpg"))])
+    drawn = mask(tmp_path / "it.png")
+    (tmp_path / "soft").mkdir()
+    soft = Image.open(drawn).resize((16, 12), Image.Resampling.BICUBIC).resize((64, 48), Image.Resampling.BICUBIC)
+    soft.save(tmp_path / "soft" / "it.png")
+    (problem,) = collection.add_masks([str(tmp_path / "soft" / "it.png")])
+    assert "as drawings with soft edges do: save it with hard ones" in problem
+    assert collection.labelled() == []
+    white_first = Image.fromarray((np.asarray(Image.open(drawn)) == 0).astype(np.uint8), mode="P")
+    white_first.putpalette([255, 255, 255, 0, 0, 0])
+    white_first.save(drawn)
+    assert collection.add_masks([str(drawn)]) == []
+    (item,) = collection.labelled()
+    assert (item.labels() == NEW).sum() == 20 * 20
+
+
 @pytest.mark.parametrize(
     ("stored", "meant"),
     [([0, 255], [0, NEW]), ([0, 1], [0, NEW]), ([0, 3, 7], [0, NEW, NEW]), ([0, 1, 255], [0, NEW, IGNORE])],

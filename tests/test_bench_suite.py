@@ -107,6 +107,22 @@ def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
         spanned(**values)
 
 
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ({"data": {"root": "."}, "model": {"weights": 5}}, "weights"),
+        ({"data": {"root": ".", "folders": None}}, "folders"),
+        ({"data": {"root": ".", "folders": "ab"}}, "folders"),
+    ],
+)
+def test_settings_of_another_kind_are_named_where_paths_are_placed(
+    base: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    suite = parse_suite({"name": "x", "recipe": "folder", "base": base, "variants": {"sats": {}}})
+    with pytest.raises(ValueError, match=message):
+        cells(suite, Places(tmp_path, tmp_path))
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         read_suite(tmp_path / "none.json")

@@ -158,6 +158,11 @@ def test_sums_of_weights(tmp_path: Path) -> None:
     every = spanned(base={"model": {"weights": str(tmp_path / "mit")}}, variants={"sats": {}, "mib": {}})
     expected = {"mit/model.safetensors": hashlib.sha256(b"weights").hexdigest()}
     assert weights_sums([cell.config for cell in every]) == expected
+    (tmp_path / "other" / "mit").mkdir(parents=True)
+    (tmp_path / "other" / "mit" / "model.safetensors").write_bytes(b"others")
+    more = spanned(base={"model": {"weights": str(tmp_path / "other" / "mit")}}, variants={"sats": {}})
+    both = weights_sums([cell.config for cell in (*every, *more)])
+    assert sorted(both.values()) == sorted(hashlib.sha256(text).hexdigest() for text in (b"weights", b"others"))
 
 
 def some_data(root: Path, value: int = 1) -> Path:

@@ -16,7 +16,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import ExifTags, Image
 
-from labelled import CLASSES, FORMATS, binary, coco_polygons, coco_runs, colours, parquet, png, save, write_images, yolo
+from labelled import (
+    CLASSES,
+    FORMATS,
+    binary,
+    coco_polygons,
+    coco_runs,
+    colours,
+    few_bits,
+    parquet,
+    png,
+    save,
+    write_images,
+    yolo,
+)
 from sats.cli import main
 from sats.data import convert as converting
 from sats.data.folder import open_folder
@@ -206,6 +219,45 @@ def test_later_binary_masks_lie_on_top_and_classes_can_be_chosen(
     assert convert(words, tmp_path / "other", "--classes", "dog,cat") == 0
     assert "No image holds dog." in capsys.readouterr().out
     assert not masks_of(tmp_path / "other")[1].any()
+
+
+@pytest.mark.parametrize("white", [0, 1])
+def test_a_mask_in_black_and_white_shows_what_is_white_wherever_its_palette_has_that(
+    white: int, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "in", {"a": IDS})
+    file = tmp_path / "in" / "masks" / "cat" / "a.png"
+    file.parent.mkdir(parents=True)
+    drawn = Image.fromarray(np.where(IDS == 2, white, 1 - white).astype(np.uint8), mode="P")
+    drawn.putpalette([255, 255, 255, 0, 0, 0] if white == 0 else [0, 0, 0, 255, 255, 255])
+    drawn.save(file)
+    assert (
+        convert(["binary", "--images", f"{tmp_path}/in/images", "--masks", f"{tmp_path}/in/masks"], tmp_path / "o") == 0
+    )
+    np.testing.assert_array_equal(masks_of(tmp_path / "o")[0], IDS == 2)
+
+
+def test_splits_that_two_conversions_make_at_the_same_time_are_both_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, out = colours(tmp_path / "in", MAPS), tmp_path / "out"
+    assert convert(words, tmp_path / "other", "--split", "val") == 0
+    save_mask = converting._save
+
+    def meanwhile(labels: np.ndarray, path: Path) -> None:
+        if not out.exists():  # what another process makes
+            shutil.copytree(tmp_path / "other", out)
+        save_mask(labels, path)
+
+    monkeypatch.setattr(converting, "_save", meanwhile)
+    assert convert(words, out) == 0
+    assert len(masks_of(out, "train")) == len(masks_of(out, "val")) == 2
+    assert {path.name for path in out.iterdir()} == {"images", "masks", "classes.txt"}
+    shutil.rmtree(out)
+    (tmp_path / "other" / "classes.txt").write_text("background\nbus\n")
+    before = files_below(tmp_path / "other")
+    assert convert(words, out) == 2  # of other classes
+    assert files_below(out) == before
 
 
 def change(words: list[str], act: Callable[[dict[str, Any]], object]) -> None:
@@ -711,6 +763,11 @@ WRONG_DATA: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
         lambda root: table(root, image=[png(IDS)], label=[[1, 2]]),
         [],
         "row 0, mask has no class ids: fix --mask-column, or say what its colours are with --table.",
+    ),
+    "a mask of two bits": (
+        lambda root: table(root, image=[png(IDS)], label=[few_bits(IDS)]),
+        [],
+        "row 0, mask can't be read (it is greyscale of 2 bits, which readers scale: save 8)",
     ),
     "a mask of another size": (
         lambda root: table(root, image=[png(IDS)], label=[png(IDS[:2])]),

@@ -175,6 +175,8 @@ def test_a_plain_folder_has_nothing_of_ours(tmp_path: Path) -> None:
     segmenter.classifier.reserve(2)
     checkpoint.save(segmenter, tmp_path / "model")
     assert (tmp_path / "model" / checkpoint.RESERVED).is_file()
+    assert main(["export", str(tmp_path / "model"), "--format", "hf", "--out", str(tmp_path / "model" / "in")]) == 2
+    assert not (tmp_path / "model" / "in").exists()
     assert main(["export", str(tmp_path / "model"), "--format", "hf", "--out", str(tmp_path / "plain")]) == 0
     assert not (tmp_path / "plain" / checkpoint.RESERVED).exists()
     plain = AutoModelForSemanticSegmentation.from_pretrained(tmp_path / "plain")

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sats.data.convert import convert
+from sats.data.formats.binary import is_drawn_in_black
 from sats.data.formats.labelled import Item, Labelled, check_size
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, image_size, read_image, read_mask
 from sats.files import replacing
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 NEW = BACKGROUND + 1
 """The new class in a mask."""
 MOST_IMAGES = 1000
+MOST_IDS = 64
+"""Values beside 0 and 255 that a mask may hold as ids of classes; more are shades."""
 SPLIT = "train"
 UNLABELLED = "background"
 """What class 0 is called: pixels at which nobody looked."""
@@ -108,8 +111,14 @@ class Collection:
                 f"{file.name} is the mask of no image here: call it like its image, and upload that first."
             )
         item = self.item(file.stem)
-        stored = np.asarray(read_mask(file.name, file.read_bytes()), dtype=np.uint8)
+        mask = read_mask(file.name, file.read_bytes())
+        stored = np.asarray(mask.convert("L") if is_drawn_in_black(mask) else mask, dtype=np.uint8)
         check_size(file.name, (stored.shape[0], stored.shape[1]), item.image.name, *item.size())
+        if (shades := np.setdiff1d(stored, (BACKGROUND, IGNORE)).size) > MOST_IDS:
+            fix = "save it with hard ones, as 0 and 255"
+            raise ValueError(
+                f"{file.name} has {shades} values between 0 and 255, as drawings with soft edges do: {fix}."
+            )
         self.set_mask(file.stem, as_new_class(stored))
 
     def set_mask(self, name: str, labels: Labels) -> None:

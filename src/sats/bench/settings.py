@@ -75,11 +75,21 @@ def _method(settings: Settings, variant: str) -> str:
     raise ValueError(f'no method is called {variant}: say which it is a variant of, with "method": {{"name": ...}}.')
 
 
+def _can_be_placed(values: Settings) -> bool:
+    data, model = values.get("data"), values.get("model")
+    return (
+        isinstance(data, dict)
+        and isinstance(model, dict)
+        and isinstance(data.get("folders", []), list)
+        and isinstance(model.get("weights", ""), str)
+    )
+
+
 def _placed(values: Settings, own: Settings, places: Places) -> Settings:
     """``values`` with the paths of data and weights below their ``places``."""
-    data, model = values.get("data"), values.get("model")
-    if not isinstance(data, dict) or not isinstance(model, dict):
+    if not _can_be_placed(values):
         return values  # whoever reads them says what is wrong
+    data, model = values["data"], values["model"]
     if data.get("source") != "scenes":
         if places.data is None:
             raise ValueError("Where is the data? Name its folder with --data DIR.")

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 def weights_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:
     """SHA-256 of every file of weights in the folders that runs start from, by folder and file name."""
-    folders = sorted({config.model.weights for config in configs} - {""})
-    files = [file for folder in folders for file in sorted(Path(folder).glob("*.safetensors"))]
-    return {f"{file.parent.name}/{file.name}": sha256(file) for file in files}
+    folders = {Path(config.model.weights) for config in configs if config.model.weights}
+    files = [file for folder in sorted(folders) for file in sorted(folder.glob("*.safetensors"))]
+    short = short_names({file.parent for file in files})
+    return {f"{short[file.parent]}/{file.name}": sha256(file) for file in files}
 
 
 def data_sums(configs: Sequence[RunConfig[Method]]) -> dict[str, str]:

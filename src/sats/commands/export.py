@@ -116,5 +116,7 @@ def export_folder(model: Path, out: Path) -> None:
     """Copy the model folder to ``out``, without the rows that only sats reads."""
     from sats.models.checkpoint import RESERVED
 
+    if out.resolve().is_relative_to(model.resolve()):
+        raise ValueError(f"{out} lies in the folder that is exported: choose another --out.")
     with saving(out), building(out) as beside:
         shutil.copytree(model, beside, ignore=shutil.ignore_patterns(RESERVED, EXTENSION), dirs_exist_ok=True)

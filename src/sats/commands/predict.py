@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from sats.types import OnError
 from sats.words import count, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -69,15 +70,22 @@ def main(words: Sequence[str]) -> None:
     pixels = np.zeros(len(predictor.classes), dtype=np.int64)
     for file, name in progress_bar(files.items(), "predicting", len(files)):
         if image := read_or_skip(file, skipped if arguments.on_error == "skip" else None):
+            if not pixels.any():  # before the first mask: what is there is never without its names
+                write_names(out / CLASSES, names)
             pixels += predict_one(predictor, image, out / name, endings)
     show_skipped(skipped)
     if len(skipped) == len(files):
         raise ValueError(f"None of the images could be read: nothing was written to {out}.")
     print(f"{count(len(files) - len(skipped), 'image')}: {out}")
     show(legend(predictor.classes, pixels))
-    with saving(out):
-        write_text(out / CLASSES, "".join(f"{name}\n" for name in names))
     print(f"line i names index i: {out / CLASSES}")
+
+
+def write_names(file: Path, names: Sequence[str]) -> None:
+    """Write a name a line; what is above the file is made."""
+    with saving(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, "".join(f"{name}\n" for name in names))
 
 
 def endings_of(arguments: PredictArguments) -> tuple[str, ...]:
@@ -101,7 +109,7 @@ def image_files(path: Path, out: Path) -> dict[Path, Path]:
     """The image files at or below ``path``, and the name of each without suffix, relative to it.
 
     Hidden files and folders are left out, and ``out``, where it is below ``path``: an earlier call may have written
-    there. ValueError if there are none, or ``out`` is ``path``.
+    there. Links are followed. ValueError if there are none, or ``out`` is ``path``.
     """
     if path.is_file():
         return {path: Path(path.stem)}
@@ -109,20 +117,26 @@ def image_files(path: Path, out: Path) -> dict[Path, Path]:
         raise ValueError(f"{path} does not exist: name an image or a folder of images.")
     if out.resolve() == path.resolve():
         raise ValueError(f"{path} holds the images, and masks would be taken for more of them: name another --out.")
-    found = {file: file.relative_to(path) for file in sorted(path.rglob("*")) if _is_image(file)}
+    found = {file: file.relative_to(path) for file in sorted(_images_below(path))}
     own = out.resolve() if out.resolve().is_relative_to(path.resolve()) else None
-    names = {
-        file: name.with_suffix("")
-        for file, name in found.items()
-        if not any(part.startswith(".") for part in name.parts) and own not in file.resolve().parents
-    }
+    names = {file: name.with_suffix("") for file, name in found.items() if own not in file.resolve().parents}
     if not names:
         raise ValueError(f"{path} holds no images ({SUFFIXES_SHOWN}).")
     return names
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+def _images_below(path: Path) -> Iterator[Path]:
+    """The image files below ``path``, those behind links among them, and links that go nowhere; nothing hidden."""
+    seen = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        place = os.path.realpath(folder)
+        folders[:] = [] if place in seen else [name for name in folders if name[0] != "."]  # a link may go back up
+        yield from (
+            Path(folder, name)
+            for name in files
+            if place not in seen and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES
+        )
+        seen.add(place)
 
 
 def check_targets(files: Mapping[Path, Path], out: Path, endings: Sequence[str]) -> None:

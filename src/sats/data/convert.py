@@ -14,7 +14,7 @@ from PIL import Image
 from sats.data.folder import read_names
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, image_size, opened
 from sats.data.pairs import DataProblemsError
-from sats.files import at_home, building, into_place, saving, working
+from sats.files import at_home, into_place, saving, working
 from sats.progress import progress_bar
 from sats.types import IGNORE
 
@@ -104,14 +104,13 @@ def _check_classes(out: Path, classes: tuple[str, ...]) -> None:
 @contextmanager
 def _adding(out: Path, split: str) -> Iterator[Path]:
     """A folder to fill with a split; it becomes ``out``, or what is in it joins that, unless there was an error."""
-    if not out.exists():
-        with building(out) as beside:
-            yield beside
-            check_place(out, split)  # somebody else may have made it meanwhile
-        return
-    with working(out / split) as beside:
+    with working(out / split if out.exists() else out) as beside:
         yield beside
-        _move_in(beside, out, split)
+        if out.exists():  # before, or made by another conversion meanwhile
+            _check_classes(out, tuple(read_names(beside / CLASSES)))
+            _move_in(beside, out, split)
+        else:
+            into_place(beside, out)
 
 
 def _move_in(beside: Path, out: Path, split: str) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from sats.types import Void
 
@@ -82,11 +83,19 @@ def _draw(masks: Masks, image: Path, fill: int, height: int, width: int) -> NDAr
     return drawn
 
 
+def is_drawn_in_black(mask: Image) -> bool:
+    """Whether a mask's palette, of nothing but black and white, says what it shows, whichever of them comes first."""
+    if mask.mode != "P":
+        return False
+    used = mask.convert("RGB").getcolors(2)  # none if there are more
+    return used is not None and {colour for _, colour in used} <= {(0, 0, 0), (255, 255, 255)}
+
+
 def _is_shown(path: str) -> NDArray[np.bool_]:
     """Where a mask is not zero [H, W]; transparency does not count."""
     with opened(path) as mask:
         mask.load()
-    pixels = np.asarray(mask)
+    pixels = np.asarray(mask.convert("L") if is_drawn_in_black(mask) else mask)
     if pixels.ndim == 2:
         return np.asarray(pixels > 0)
     colours = pixels.shape[2] - (mask.mode in ("LA", "PA", "RGBA"))
