@@ -275,18 +275,23 @@ def test_predicting_goes_on_after_a_broken_image(
     assert "None of the images could be read" in shown.err
 
 
-def test_predicting_follows_links_once_and_names_the_indices_of_what_it_left(
+def test_predicting_follows_links_and_names_the_indices_of_what_it_left(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture(tmp_path / "elsewhere" / "deep" / "a.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "elsewhere" / "deep")
     (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "zz.png").write_bytes(b"no image")
     out = tmp_path / "out"
     assert main(["predict", str(finished), str(tmp_path / "in"), "--out", str(out), "--no-overlays"]) == 2
     assert "zz.png" in capsys.readouterr().err
-    assert {str(file.relative_to(out)) for file in out.rglob("*.*")} == {"link/deep/a.png", "classes.txt"}
+    assert {str(file.relative_to(out)) for file in out.rglob("*.*")} == {
+        "again/a.png",
+        "link/deep/a.png",
+        "classes.txt",
+    }
     assert tuple((out / "classes.txt").read_text().splitlines()) == sats.load(finished).classes
 
 

@@ -158,6 +158,7 @@ def test_agreement_with_the_old_model_is_not_taken_for_accuracy(
         assert scores.miou["all"] is scores.miou["avg"] is scores.miou["hiou"] is None
         assert scores.miou["old"] is not None
     assert "mIoU" not in repr(sats.Run(folder.path))
+    assert "agreement, not accuracy" in sats.Run(folder.path)._repr_html_()
     capsys.readouterr()
     assert main(["runs", str(tmp_path)]) == 0
     table = capsys.readouterr().out

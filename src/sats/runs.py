@@ -10,7 +10,15 @@ from rich.console import Console
 
 from sats.engine import runtime
 from sats.engine.run_folder import MODEL, RunFolder, open_run
-from sats.evaluation.table import as_html, class_table, figure_table, percent, show_scores, unmeasured_note
+from sats.evaluation.table import (
+    agreement_note,
+    as_html,
+    class_table,
+    figure_table,
+    percent,
+    show_scores,
+    unmeasured_note,
+)
 from sats.files import at_home
 from sats.methods import method_name
 from sats.progress import LOADING, waiting
@@ -137,8 +145,8 @@ class Run:
         scores = self.scores
         title = f"<p><b>{html.escape(shown(self.path.name))}</b>: {html.escape(self._summary())}</p>"
         tables = [as_html(class_table(scores)), as_html(figure_table(scores))] if scores else []
-        note = f"<p>{html.escape(unmeasured_note(scores[-1]))}</p>" if scores and scores[-1].unmeasured else ""
-        return "".join([title, *tables, note])
+        notes = [agreement_note(self.config), unmeasured_note(scores[-1])] if scores else []
+        return "".join([title, *tables, *(f"<p>{html.escape(note)}</p>" for note in notes if note)])
 
     def _summary(self) -> str:
         method, scores = method_name(self.config.method), self.scores

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sats.data.convert import convert
-from sats.data.formats.binary import is_drawn_in_black
+from sats.data.formats.binary import values_of
 from sats.data.formats.labelled import Item, Labelled, check_size
 from sats.data.index import IMAGE_SUFFIXES, SUFFIXES_SHOWN, image_size, read_image, read_mask
 from sats.files import replacing
@@ -111,8 +111,7 @@ class Collection:
                 f"{file.name} is the mask of no image here: call it like its image, and upload that first."
             )
         item = self.item(file.stem)
-        mask = read_mask(file.name, file.read_bytes())
-        stored = np.asarray(mask.convert("L") if is_drawn_in_black(mask) else mask, dtype=np.uint8)
+        stored = values_of(read_mask(file.name, file.read_bytes())).astype(np.uint8)
         check_size(file.name, (stored.shape[0], stored.shape[1]), item.image.name, *item.size())
         if (shades := np.setdiff1d(stored, (BACKGROUND, IGNORE)).size) > MOST_IDS:
             fix = "save it with hard ones, as 0 and 255"

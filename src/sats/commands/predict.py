@@ -125,18 +125,19 @@ def image_files(path: Path, out: Path) -> dict[Path, Path]:
     return names
 
 
-def _images_below(path: Path) -> Iterator[Path]:
-    """The image files below ``path``, those behind links among them, and links that go nowhere; nothing hidden."""
-    seen = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
-        place = os.path.realpath(folder)
-        folders[:] = [] if place in seen else [name for name in folders if name[0] != "."]  # a link may go back up
-        yield from (
-            Path(folder, name)
-            for name in files
-            if place not in seen and name[0] != "." and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        )
-        seen.add(place)
+def _images_below(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """The image files below ``folder``, those behind links among them, and links that go nowhere; nothing hidden.
+
+    A link to a folder that is on the way there, one of those ``above``, is not followed.
+    """
+    place = os.path.realpath(folder)
+    for path in folder.iterdir() if place not in above else ():
+        if path.name[0] == ".":
+            continue
+        if path.is_dir():
+            yield from _images_below(path, (*above, place))
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
 
 
 def check_targets(files: Mapping[Path, Path], out: Path, endings: Sequence[str]) -> None:

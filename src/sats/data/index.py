@@ -238,10 +238,10 @@ def _mask_fault(mask: ImageFile) -> str:
         return f"is a {mask.format} file, not a PNG"
     if mask.mode not in {"L", "P", "1"}:
         return f"has pixels of mode {mask.mode}, not class indices"
-    return scaled(mask)
+    return fault_of_scale(mask)
 
 
-def scaled(mask: ImageFile) -> str:
+def fault_of_scale(mask: ImageFile) -> str:
     """What is wrong with an opened mask's values, empty if nothing is: those of few bits are scaled to 0..255."""
     raw_mode = str(mask.tile[0].args) if mask.tile else ""
     return f"is greyscale of {raw_mode[-1]} bits" if raw_mode in {"L;2", "L;4"} else ""

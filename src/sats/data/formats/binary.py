@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -83,19 +83,23 @@ def _draw(masks: Masks, image: Path, fill: int, height: int, width: int) -> NDAr
     return drawn
 
 
-def is_drawn_in_black(mask: Image) -> bool:
-    """Whether a mask's palette, of nothing but black and white, says what it shows, whichever of them comes first."""
-    if mask.mode != "P":
-        return False
-    used = mask.convert("RGB").getcolors(2)  # none if there are more
-    return used is not None and {colour for _, colour in used} <= {(0, 0, 0), (255, 255, 255)}
+def values_of(mask: Image) -> NDArray[Any]:
+    """The values of an open mask [H, W] or [H, W, channels]: ids, but of a palette in black and white its shades.
+
+    Which of those two has the id 0 is the program's choice that wrote the palette, and says nothing.
+    """
+    if mask.mode == "P":
+        used = mask.convert("RGB").getcolors(2)  # none if there are more
+        if used is not None and {colour for _, colour in used} <= {(0, 0, 0), (255, 255, 255)}:
+            return np.asarray(mask.convert("L"))
+    return np.asarray(mask)
 
 
 def _is_shown(path: str) -> NDArray[np.bool_]:
     """Where a mask is not zero [H, W]; transparency does not count."""
     with opened(path) as mask:
         mask.load()
-    pixels = np.asarray(mask.convert("L") if is_drawn_in_black(mask) else mask)
+    pixels = values_of(mask)
     if pixels.ndim == 2:
         return np.asarray(pixels > 0)
     colours = pixels.shape[2] - (mask.mode in ("LA", "PA", "RGBA"))

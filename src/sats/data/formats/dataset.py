@@ -20,7 +20,7 @@ import numpy as np
 from sats.data.formats.colours import Palette, read_palette
 from sats.data.formats.labelled import Embedded, Item, Labelled, arrange, check_size
 from sats.data.formats.tables import in_order, read_names
-from sats.data.index import opened, read_image, scaled
+from sats.data.index import fault_of_scale, opened, read_image
 from sats.files import at_home
 from sats.types import BACKGROUND, IGNORE, Unknown
 
@@ -263,7 +263,7 @@ def _pixels(content: bytes, meaning: Palette | Ids, where: str) -> NDArray[Any]:
     with opened(where, content) as mask:
         if mask.format == "JPEG":
             raise ValueError("JPEG blurs masks")
-        if not isinstance(meaning, Palette) and (fault := scaled(mask)):
+        if not isinstance(meaning, Palette) and (fault := fault_of_scale(mask)):
             raise ValueError(f"it {fault}, which readers scale: save 8")
         mask.load()
     if isinstance(meaning, Palette):
